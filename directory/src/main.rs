@@ -1,0 +1,3 @@
+//! The atDirectory (root server).
+
+fn main() {}

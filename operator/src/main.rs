@@ -1,0 +1,3 @@
+//! Reconciles AtSign resources into running secondary servers.
+
+fn main() {}

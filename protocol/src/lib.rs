@@ -1,0 +1,9 @@
+//! The atProtocol as values: atSigns, keys, metadata, verbs, responses, errors.
+//!
+//! This crate does no I/O and reads no clock: whatever depends on the time takes `now` in Unix milliseconds.
+
+pub mod metadata;
+pub mod usage;
+
+pub use metadata::Metadata;
+pub use usage::Usage;

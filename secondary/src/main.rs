@@ -1,0 +1,3 @@
+//! One atSign's secondary server (atServer).
+
+fn main() {}

@@ -1,0 +1,91 @@
+//! The data of one atSign behind one trait, so that another store (Redis) can stand in for SQLite.
+
+use atsign_protocol::{Metadata, MetadataChange};
+
+/// A stored key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The value; `update:meta` on a missing key makes a record without one.
+    pub value: Option<String>,
+    /// What is known of it.
+    pub metadata: Metadata,
+}
+
+/// What an entry of the commit log says was done (reference page section 3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// `+`: the value.
+    Update,
+    /// `#`: the metadata.
+    UpdateMeta,
+    /// `*`: both.
+    UpdateAll,
+    /// `-`: the key is gone.
+    Delete,
+}
+
+/// One change of one key. It is applied whole or not at all, together with its entry in the commit log.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Stores a value and merges metadata into what is stored.
+    Put {
+        /// The key as stored: lower case, `public:phone.wavi@alice`.
+        key: String,
+        /// The new value; `None` keeps the stored one (`update:meta`).
+        value: Option<String>,
+        /// What to change in the metadata.
+        metadata: MetadataChange,
+        /// What the commit log says.
+        operation: Operation,
+        /// Whether the commit log has an entry at all (`privatekey:` and its like do not).
+        committed: bool,
+        /// Who asks, with its `@`.
+        by: String,
+    },
+    /// Removes a key; one that does not exist still gets its entry in the commit log.
+    Delete {
+        /// The key as stored.
+        key: String,
+        /// Whether the commit log has an entry.
+        committed: bool,
+    },
+}
+
+/// One page of a scan, in key order.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// Keys after this one; `None` from the start.
+    pub after: Option<String>,
+    /// Only keys with this prefix; empty for all.
+    pub prefix: String,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// Why the store did not answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The store is not ours (yet, or any more), or its volume does not answer.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// The change is against the rules: an immutable record, for one.
+    #[error("{0}")]
+    Refused(String),
+    /// The volume refused: full, read-only, damaged.
+    #[error("the store failed: {0}")]
+    Failed(String),
+}
+
+/// The store of one atSign. Every method answers only with what is on disk and confirmed to be ours.
+pub trait Store: Clone + Send + Sync + 'static {
+    /// Reads one key, expired or not yet born ones included: who asks decides.
+    fn get(&self, key: &str) -> impl Future<Output = Result<Option<Record>, StoreError>> + Send;
+    /// The names of one page of keys that are active at `now`.
+    fn scan(&self, page: Page, now: i64) -> impl Future<Output = Result<Vec<String>, StoreError>> + Send;
+    /// Applies a change and returns its commit id, -1 where there is none. On disk when it returns.
+    fn commit(&self, change: Change, now: i64) -> impl Future<Output = Result<i64, StoreError>> + Send;
+    /// The last commit id of keys that `matches`; -1 for none.
+    fn last_commit(&self, matches: Option<String>) -> impl Future<Output = Result<i64, StoreError>> + Send;
+    /// Number of keys and bytes on disk.
+    fn size(&self) -> impl Future<Output = Result<(u64, u64), StoreError>> + Send;
+}

@@ -1,0 +1,3 @@
+//! cargo xtask up | down | test | generate, and the pinned test cluster.
+
+fn main() {}
