@@ -94,6 +94,18 @@ pub struct Metadata {
     pub app_metadata: Option<String>,
 }
 
+impl Metadata {
+    /// Whether the key is gone at `now`, though it may not have been swept yet.
+    pub fn is_expired(&self, now: Millis) -> bool {
+        self.expires_at.is_some_and(|expires_at| now >= expires_at)
+    }
+
+    /// Whether the key is born and not expired at `now`: only then it is seen.
+    pub fn is_active(&self, now: Millis) -> bool {
+        !self.is_expired(now) && self.available_at.is_none_or(|available_at| now >= available_at)
+    }
+}
+
 /// Hash of a public key and the algorithm that made it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublicKeyHash {
