@@ -3,7 +3,7 @@
 //!
 //! The comments on the fields are what `kubectl explain` prints, so they speak to the person who writes a manifest.
 //! The YAML beside this crate's `src` is made from these types by `crdgen`; [`definition::all`] returns the same as
-//! values. No field has a schema default (a GitOps tool would see drift), every field of both specs is optional, and
+//! values. No field has a schema default (a tool that compares would see drift), every field of both specs is optional, and
 //! whatever can grow is bounded.
 
 pub mod atsign;

@@ -5,7 +5,6 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::KubeSchema;
-use kube::core::ListMerge;
 use serde::{Deserialize, Serialize};
 
 /// What the operator found and did. Figures are rounded, and written when they change notably.
@@ -44,7 +43,7 @@ pub struct AtSignStatus {
     /// Ready, Reconciling and Stalled say how it goes; MemoryPressure, MemoryCapReached, ResizeBlocked,
     /// PodSettingsPending and Suspended say what is special. Each has a reason, and a message with the next step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 }
 
