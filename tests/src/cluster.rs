@@ -16,13 +16,13 @@ pub const OPERATOR_NAMESPACE: &str = "atsign-system";
 
 /// The repository's root, for the examples that are applied as they are.
 pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ has a parent").to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 /// Runs kubectl with `input` on its standard input and returns what it printed.
 pub fn kubectl_with(args: &[&str], input: &str) -> Result<String> {
-    let kubectl =
-        std::env::var_os("ATSIGN_CLUSTER_BIN").map_or_else(|| "kubectl".into(), |d| PathBuf::from(d).join("kubectl"));
+    let kubectl = std::env::var_os("ATSIGN_CLUSTER_BIN")
+        .map_or_else(|| "kubectl".into(), |d| PathBuf::from(d).join("kubectl"));
     let mut child = Command::new(&kubectl)
         .args(args)
         .stdin(Stdio::piped())
@@ -32,7 +32,12 @@ pub fn kubectl_with(args: &[&str], input: &str) -> Result<String> {
         .with_context(|| format!("start {}: run this by `cargo xtask test`", kubectl.display()))?;
     child.stdin.take().context("kubectl's standard input")?.write_all(input.as_bytes())?;
     let output = child.wait_with_output()?;
-    ensure!(output.status.success(), "kubectl {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    ensure!(
+        output.status.success(),
+        "kubectl {}: {}",
+        args.join(" "),
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
@@ -143,8 +148,15 @@ pub fn condition_of<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
 
 /// The CA that the operator publishes, PEM.
 pub fn operator_ca() -> Result<String> {
-    let map: Value =
-        serde_json::from_str(&kubectl(&["-n", OPERATOR_NAMESPACE, "get", "configmap", "atsign-ca", "-o", "json"])?)?;
+    let map: Value = serde_json::from_str(&kubectl(&[
+        "-n",
+        OPERATOR_NAMESPACE,
+        "get",
+        "configmap",
+        "atsign-ca",
+        "-o",
+        "json",
+    ])?)?;
     Ok(map["data"]["ca.crt"].as_str().context("ConfigMap atsign-ca has no ca.crt")?.to_owned())
 }
 

@@ -1,1 +1,5 @@
-//! Black-box tests.
+//! Black-box tests, and what they stand on: a client, a real API server, a real cluster.
+
+pub mod apiserver;
+pub mod client;
+pub mod cluster;

@@ -1,0 +1,126 @@
+//! A client of the atProtocol as bare as can be: one TLS connection, lines out, answers with their prompt in.
+//!
+//! It shows the bytes instead of hiding them, so that tests can say exactly what a server wrote.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use sha2::{Digest as _, Sha512};
+
+/// How long a test waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A connection to a secondary server or to a directory.
+pub struct Client {
+    stream: StreamOwned<ClientConnection, TcpStream>,
+    /// What the server writes behind each answer: `@`, or `@alice@` once logged in.
+    prompt: String,
+}
+
+impl Client {
+    /// Connects, checks the server's certificate against `ca` (PEM) and `host`, and reads the banner.
+    pub fn connect(host: &str, port: u16, ca: &str) -> Result<Self> {
+        let address =
+            (host, port).to_socket_addrs()?.next().with_context(|| format!("{host} has no address"))?;
+        Self::connect_to(&address.to_string(), host, ca)
+    }
+
+    /// Connects to `address`, checking the certificate against another name.
+    pub fn connect_to(address: &str, server_name: &str, ca: &str) -> Result<Self> {
+        let mut client = Self::handshake(address, server_name, ca)?;
+        let banner = client.read_some()?;
+        ensure!(banner == "@", "{server_name} greeted with {banner:?}, expected \"@\"");
+        Ok(client)
+    }
+
+    fn handshake(address: &str, server_name: &str, ca: &str) -> Result<Self> {
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
+            roots.add(certificate?)?;
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let tcp = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
+        tcp.set_nodelay(true)?;
+        tcp.set_read_timeout(Some(PATIENCE))?;
+        tcp.set_write_timeout(Some(PATIENCE))?;
+        let tls = ClientConnection::new(Arc::new(config), ServerName::try_from(server_name.to_owned())?)?;
+        let mut stream = StreamOwned::new(tls, tcp);
+        stream.flush()?;
+        Ok(Self { stream, prompt: "@".to_owned() })
+    }
+
+    /// What one read gives: with this server, one TLS record.
+    pub fn read_some(&mut self) -> Result<String> {
+        let mut chunk = [0; 16 * 1024];
+        let read = self.stream.read(&mut chunk).context("read the answer")?;
+        ensure!(read > 0, "the server closed the connection");
+        Ok(String::from_utf8_lossy(&chunk[..read]).into_owned())
+    }
+
+    /// Writes bytes as they are.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        self.stream.write_all(bytes)?;
+        Ok(self.stream.flush()?)
+    }
+
+    /// Sends a command and its line feed, and returns the answer with its prompt, byte for byte.
+    pub fn request(&mut self, command: &str) -> Result<String> {
+        self.send(format!("{command}\n").as_bytes())?;
+        self.answer()
+    }
+
+    /// Reads one answer with its prompt.
+    pub fn answer(&mut self) -> Result<String> {
+        let mut answer = String::new();
+        loop {
+            answer.push_str(&self.read_some()?);
+            let Some((_, prompt)) = answer.rsplit_once('\n') else { continue };
+            // A failed login drops the connection back to the bare prompt, within one small write.
+            if prompt == self.prompt
+                || (answer.len() < 512 && prompt.starts_with('@') && prompt.ends_with('@'))
+            {
+                prompt.clone_into(&mut self.prompt);
+                return Ok(answer);
+            }
+        }
+    }
+
+    /// Everything until the server closes the connection.
+    pub fn rest(&mut self) -> Result<String> {
+        let mut rest = Vec::new();
+        match self.stream.read_to_end(&mut rest) {
+            // A peer that closes without close_notify still ended the answer.
+            Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => Err(error.into()),
+            _ => Ok(String::from_utf8_lossy(&rest).into_owned()),
+        }
+    }
+
+    /// Asks for a challenge with `from` and returns it: `_<session>@alice:<proof>`.
+    pub fn challenge(&mut self, at_sign: &str) -> Result<String> {
+        let answer = self.request(&format!("from:{at_sign}"))?;
+        let challenge = answer.strip_prefix("data:").and_then(|rest| rest.lines().next());
+        Ok(challenge.with_context(|| format!("from:{at_sign} answered {answer:?}"))?.to_owned())
+    }
+
+    /// Logs in with the secret that the server was started with.
+    pub fn cram(&mut self, at_sign: &str, secret: &str) -> Result<()> {
+        let challenge = self.challenge(at_sign)?;
+        let digest = Sha512::digest(format!("{secret}{challenge}"));
+        let hex = digest.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+        let answer = self.request(&format!("cram:{hex}"))?;
+        if answer != format!("data:success\n{at_sign}@") {
+            bail!("cram answered {answer:?}");
+        }
+        Ok(())
+    }
+}
