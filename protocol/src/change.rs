@@ -2,8 +2,8 @@
 
 use crate::metadata::{Metadata, Millis, PublicKeyHash};
 
-/// The latest time that an answer can print: the end of the year 9999.
-pub const LATEST: Millis = 253_402_300_799_999;
+/// The latest time that is kept: the end of the last whole hour that the calendar can print, in the year 9999.
+pub const LATEST: Millis = 253_402_207_199_999;
 
 /// One field of a change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

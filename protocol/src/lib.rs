@@ -1,11 +1,25 @@
-//! The atProtocol as values: atSigns, keys, metadata, verbs, responses, errors.
+//! The atProtocol as values: atSigns, keys, metadata, verbs, answers, errors.
 //!
-//! This crate does no I/O and reads no clock: whatever depends on the time takes `now` in Unix milliseconds.
+//! This crate does no I/O and reads no clock: whatever depends on the time takes `now` in Unix milliseconds. Its
+//! parsers take whatever a stranger sends: they never panic, and never keep more than they were given.
 
+pub mod answer;
+pub mod at_sign;
 pub mod change;
+pub mod error;
+mod fragment;
+pub mod key;
 pub mod metadata;
+pub mod prompt;
+pub mod time;
 pub mod usage;
+pub mod verb;
 
+pub use at_sign::{AtSign, InvalidAtSign, object_name};
 pub use change::{Field, ImmutableRecord, MetadataChange};
+pub use error::{AtError, ErrorCode, ErrorStyle};
+pub use key::{AtKey, Visibility};
 pub use metadata::{Metadata, Millis};
+pub use prompt::Prompt;
 pub use usage::Usage;
+pub use verb::Command;
