@@ -1,0 +1,50 @@
+//! What a cluster has beside Kubernetes itself: DNS, and NFS volumes by a StorageClass.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::state::Cluster;
+use super::tools::COREDNS;
+use super::{apply, kubectl, node};
+use crate::image::Image;
+use crate::progress::{step, wait_until};
+
+const COREDNS_MANIFEST: &str = include_str!("../../cluster/manifests/coredns.yaml");
+
+/// Installs the add-ons, or whatever of them changed.
+///
+/// # Errors
+/// An image cannot be built, a process not be started, or the API server refuses a manifest.
+pub(crate) fn ensure(cluster: &Cluster) -> Result<()> {
+    step("cluster", "add-ons: CoreDNS", || {
+        let digest = import_coredns(cluster)?;
+        apply(cluster, &COREDNS_MANIFEST.replace("{digest}", &digest))
+    })
+}
+
+/// Waits until the cluster's DNS answers.
+///
+/// # Errors
+/// It does not in time.
+pub(crate) fn wait_ready(cluster: &Cluster) -> Result<()> {
+    let available = "jsonpath={.status.availableReplicas}";
+    let look_at = "`cargo xtask kubectl -n kube-system describe pods`";
+    wait_until("CoreDNS is available", Duration::from_secs(60), look_at, || {
+        let asked = kubectl(cluster)
+            .args(["-n", "kube-system", "get", "deployment", "coredns", "-o", available])
+            .output()?;
+        Ok(asked.stdout == b"1")
+    })
+}
+
+fn import_coredns(cluster: &Cluster) -> Result<String> {
+    let folder = COREDNS.folder(cluster.cache())?;
+    let images = cluster.state().join("images");
+    fs::create_dir_all(&images)?;
+    let archive = images.join("coredns.tar");
+    let digest = Image::of_program("coredns", &folder.join("coredns")).write(&archive)?;
+    node::import(cluster, &archive, &digest)?;
+    Ok(digest)
+}

@@ -1,0 +1,162 @@
+//! Takes a cluster away: containers, processes, mounts, network namespace, cgroups, state. Each step looks for what is
+//! really there, so it works after any crash, and twice.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::mount::{UnmountFlags, unmount};
+use rustix::process::Signal;
+
+use super::network;
+use super::node::cgroup_hierarchies;
+use super::process;
+use super::state::Cluster;
+use crate::progress::step;
+
+/// Removes everything of the cluster but the shared cache.
+///
+/// # Errors
+/// Something is left; the error says what.
+pub(crate) fn down(cluster: &Cluster) -> Result<()> {
+    let _only_me = cluster.lock()?;
+    step("down", &format!("{}: processes and containers", cluster.name()), || end_processes(cluster))?;
+    step("down", "mounts, network namespace, cgroups, state", || {
+        unmount_all(cluster)?;
+        network::remove(cluster)?;
+        remove_cgroups(cluster)?;
+        remove_traces(cluster)?;
+        for folder in [cluster.run(), cluster.state()] {
+            remove_folder(&folder)?;
+        }
+        Ok(())
+    })
+}
+
+/// The kubelet first, so that it starts nothing again; then what runs in containers; then all the rest.
+fn end_processes(cluster: &Cluster) -> Result<()> {
+    for name in ["kubelet", "kube-proxy"] {
+        process::stop(cluster, name)?;
+    }
+    kill_containers(cluster)?;
+    process::end(&process::all(cluster))?;
+    // A container that was just being started when the first look was taken.
+    kill_containers(cluster)
+}
+
+fn kill_containers(cluster: &Cluster) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        let mut pids = Vec::new();
+        for root in cgroups(cluster)? {
+            for cgroup in below(&root) {
+                let Ok(members) = fs::read_to_string(cgroup.join("cgroup.procs")) else { continue };
+                pids.extend(members.lines().filter_map(|line| line.parse::<u32>().ok()));
+            }
+        }
+        pids.retain(|&pid| !process::is_dead(pid));
+        if pids.is_empty() {
+            return Ok(());
+        }
+        if start.elapsed() > Duration::from_secs(20) {
+            bail!("processes {pids:?} of containers do not end even when killed: look at /proc/<id>/stack");
+        }
+        for pid in pids {
+            process::send(pid, Signal::KILL);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The deepest first. A mount whose server has gone is detached without asking it.
+fn unmount_all(cluster: &Cluster) -> Result<()> {
+    let folders = [cluster.state(), cluster.run()];
+    for _ in 0..10 {
+        let table = fs::read_to_string("/proc/self/mountinfo").context("reading the mount table")?;
+        let mut mounts: Vec<PathBuf> = table
+            .lines()
+            .filter_map(|line| line.split(' ').nth(4).map(|path| PathBuf::from(unescape(path))))
+            .filter(|path| folders.iter().any(|folder| path.starts_with(folder)))
+            .collect();
+        if mounts.is_empty() {
+            return Ok(());
+        }
+        mounts.sort();
+        for mount in mounts.iter().rev() {
+            // Another mount of the list may have taken it along; the next look at the table tells.
+            let _ = unmount(mount, UnmountFlags::DETACH);
+        }
+    }
+    bail!("mounts below {} cannot be removed: see /proc/self/mountinfo", cluster.state().display())
+}
+
+/// The mount table writes a space as \040.
+fn unescape(path: &str) -> String {
+    path.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+}
+
+fn remove_cgroups(cluster: &Cluster) -> Result<()> {
+    for root in cgroups(cluster)? {
+        let start = Instant::now();
+        while root.exists() {
+            for cgroup in below(&root) {
+                let _ = fs::remove_dir(cgroup);
+            }
+            // The kernel empties a cgroup some time after its last process died.
+            if start.elapsed() > Duration::from_secs(10) {
+                bail!("the cgroup {} cannot be removed: its cgroup.procs says who is in it", root.display());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    Ok(())
+}
+
+/// What the kubelet and the network plugins write outside the folders that they are given.
+fn remove_traces(cluster: &Cluster) -> Result<()> {
+    let state = cluster.state();
+    for link in entries(Path::new("/var/log/containers")) {
+        if fs::read_link(&link).is_ok_and(|target| target.starts_with(&state)) {
+            fs::remove_file(&link)?;
+        }
+    }
+    let network = format!("{}-", cluster.name());
+    for result in entries(Path::new("/var/lib/cni/results")) {
+        // A container's id follows; `atsign-test-…` is not one of `atsign`.
+        let name = result.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let id = name.strip_prefix(&network).and_then(|rest| rest.split('-').next());
+        if id.is_some_and(|id| id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+            fs::remove_file(&result)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_folder(folder: &Path) -> Result<()> {
+    let start = Instant::now();
+    while folder.exists() {
+        let removed = fs::remove_dir_all(folder);
+        if start.elapsed() > Duration::from_secs(5) {
+            return removed.with_context(|| format!("removing {}", folder.display()));
+        }
+    }
+    Ok(())
+}
+
+fn cgroups(cluster: &Cluster) -> Result<Vec<PathBuf>> {
+    let roots = cgroup_hierarchies()?.into_iter().map(|hierarchy| hierarchy.join(cluster.name()));
+    Ok(roots.filter(|root| root.exists()).collect())
+}
+
+/// The folder and all folders below it, children before parents.
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<_> =
+        entries(folder).into_iter().filter(|path| path.is_dir()).flat_map(|path| below(&path)).collect();
+    found.push(folder.to_owned());
+    found
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect()
+}
