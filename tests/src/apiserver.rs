@@ -32,7 +32,7 @@ pub struct ApiServer {
     port: u16,
     etcd_port: u16,
     api: Option<Server>,
-    _etcd: Server,
+    etcd: Server,
     binaries: PathBuf,
     folder: TempDir,
 }
@@ -61,7 +61,7 @@ impl ApiServer {
                 .args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url])
                 .arg(format!("--initial-cluster=default={peer_url}")),
         )?;
-        let mut server = Self { kubeconfig, port, etcd_port, api: None, _etcd: etcd, binaries, folder };
+        let mut server = Self { kubeconfig, port, etcd_port, api: None, etcd, binaries, folder };
         server.start_api()?;
         Ok(server)
     }
@@ -94,7 +94,7 @@ impl ApiServer {
                 break;
             }
             ensure!(api.is_alive(), "kube-apiserver ended:\n{}", api.last_words());
-            ensure!(self._etcd.is_alive(), "etcd ended:\n{}", self._etcd.last_words());
+            ensure!(self.etcd.is_alive(), "etcd ended:\n{}", self.etcd.last_words());
             if Instant::now() > deadline {
                 bail!("kube-apiserver is not ready after {START_TIMEOUT:?}:\n{}", api.last_words());
             }
