@@ -3,10 +3,11 @@
 //! Everything runs as plain processes beside the cluster, inside the network namespace it is given: nothing listens
 //! on the machine's own addresses, no system service starts, and no file of the machine is replaced.
 //!
-//! Order of use: [`prepare`] once, then [`Server::start`], the kubelet with [`mount::prepare`]'s folder first in its
+//! Order of use: [`prepare`] once, then [`Server::start`], the kubelet with [`mount::install`]'s folder first in its
 //! `PATH`, then [`Provisioner::start`](provisioner::Provisioner::start).
 
 mod daemon;
+pub(crate) mod mount;
 mod packages;
 mod server;
 
