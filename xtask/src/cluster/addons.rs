@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::network::NODE_IP;
 use super::state::Cluster;
 use super::tools::COREDNS;
 use super::{apply, kubectl, node};
 use crate::image::Image;
+use crate::nfs;
 use crate::progress::{step, wait_until};
 
 const COREDNS_MANIFEST: &str = include_str!("../../cluster/manifests/coredns.yaml");
@@ -18,6 +20,7 @@ const COREDNS_MANIFEST: &str = include_str!("../../cluster/manifests/coredns.yam
 /// # Errors
 /// An image cannot be built, a process not be started, or the API server refuses a manifest.
 pub(crate) fn ensure(cluster: &Cluster) -> Result<()> {
+    step("cluster", "add-ons: NFS server", || nfs_server(cluster)?.start())?;
     step("cluster", "add-ons: CoreDNS", || {
         let digest = import_coredns(cluster)?;
         apply(cluster, &COREDNS_MANIFEST.replace("{digest}", &digest))
@@ -31,11 +34,24 @@ pub(crate) fn ensure(cluster: &Cluster) -> Result<()> {
 pub(crate) fn wait_ready(cluster: &Cluster) -> Result<()> {
     let available = "jsonpath={.status.availableReplicas}";
     let look_at = "`cargo xtask kubectl -n kube-system describe pods`";
-    wait_until("CoreDNS is available", Duration::from_secs(60), look_at, || {
+    wait_until("CoreDNS is available", Duration::from_mins(1), look_at, || {
         let asked = kubectl(cluster)
             .args(["-n", "kube-system", "get", "deployment", "coredns", "-o", available])
             .output()?;
         Ok(asked.stdout == b"1")
+    })
+}
+
+/// The NFS server in the cluster's network.
+///
+/// # Errors
+/// None: the node's address is one.
+pub(crate) fn nfs_server(cluster: &Cluster) -> Result<nfs::Server> {
+    Ok(nfs::Server {
+        netns: cluster.name().to_owned(),
+        ip: NODE_IP.parse()?,
+        state: cluster.state(),
+        cache: cluster.cache().to_owned(),
     })
 }
 

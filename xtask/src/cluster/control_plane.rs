@@ -20,7 +20,7 @@ pub(crate) fn ensure(cluster: &Cluster) -> Result<()> {
     controller_manager(cluster).ensure(cluster)?;
     scheduler(cluster).ensure(cluster)?;
     let log = wait_for_log(cluster, "kube-apiserver");
-    wait_until("the API server is ready", Duration::from_secs(120), &log, || {
+    wait_until("the API server is ready", Duration::from_mins(2), &log, || {
         process::require_running(cluster, "etcd")?;
         process::require_running(cluster, "kube-apiserver")?;
         Ok(kubectl(cluster).args(["get", "--raw", "/readyz"]).output()?.status.success())

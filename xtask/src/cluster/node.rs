@@ -13,6 +13,7 @@ use super::process::{self, Process};
 use super::state::Cluster;
 use super::{kubectl, wait_for_log};
 use crate::image;
+use crate::nfs;
 use crate::progress::wait_until;
 
 /// The node's name.
@@ -47,7 +48,7 @@ pub(crate) fn ensure(cluster: &Cluster) -> Result<()> {
         fs::create_dir_all(hierarchy.join(cluster.name()))
             .with_context(|| format!("making a cgroup in {}", hierarchy.display()))?;
     }
-    fs::create_dir_all(cluster.sbin())?;
+    nfs::mount::install(cluster.cache(), &cluster.sbin())?;
     let config = cluster.state().join("kubelet.json");
     Process::new("kubelet", cluster.bin().join("kubelet"))
         .arg(format!("--config={}", config.display()))
@@ -63,6 +64,7 @@ pub(crate) fn ensure(cluster: &Cluster) -> Result<()> {
                 cluster.sbin().display()
             ),
         )
+        .env(nfs::mount::LOG, cluster.log("nfs-mount").display().to_string())
         .config(&config, &kubelet_config(cluster))?
         .ensure(cluster)?;
     Process::new("kube-proxy", cluster.bin().join("kube-proxy"))

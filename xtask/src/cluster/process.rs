@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use sha2::{Digest, Sha256};
 
 use super::state::Cluster;
-use super::tools::last_lines;
+use super::tools::{last_lines, short};
 
 /// The environment variable that holds the mark.
 const MARK: &str = "ATSIGN_CLUSTER_PROCESS";
@@ -99,8 +99,7 @@ impl Process {
         for (variable, value) in &self.environment {
             hash.update(format!("{variable}={value}\0"));
         }
-        let hash: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        format!("{}{}:{hash}", mark_prefix(cluster), self.name)
+        format!("{}{}:{}", mark_prefix(cluster), self.name, short(hash))
     }
 
     /// The shell writes its process id before it becomes the program, so that no moment exists in which the program
@@ -193,21 +192,38 @@ pub(crate) fn all(cluster: &Cluster) -> Vec<u32> {
 /// # Errors
 /// One of them is still there afterwards, which the kernel does only to a process that hangs in a system call.
 pub(crate) fn end(pids: &[u32]) -> Result<()> {
-    for (signal, patience) in [(Signal::TERM, GRACE), (Signal::KILL, GRACE)] {
-        for &pid in pids {
-            send(pid, signal);
-        }
-        let start = Instant::now();
-        while start.elapsed() < patience {
-            if pids.iter().all(|&pid| is_dead(pid)) {
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+    for &pid in pids {
+        send(pid, Signal::TERM);
     }
-    let left: Vec<_> = pids.iter().filter(|&&pid| !is_dead(pid)).collect();
-    ensure!(left.is_empty(), "processes {left:?} do not end even when killed: look at /proc/<id>/stack");
+    if all_dead_within(GRACE, pids) { Ok(()) } else { kill(pids) }
+}
+
+/// Kills the processes without asking, and waits until all are gone.
+///
+/// # Errors
+/// One of them is still there afterwards, which the kernel does only to a process that hangs in a system call.
+pub(crate) fn kill(pids: &[u32]) -> Result<()> {
+    for &pid in pids {
+        send(pid, Signal::KILL);
+    }
+    let left = || pids.iter().filter(|&&pid| !is_dead(pid)).collect::<Vec<_>>();
+    ensure!(
+        all_dead_within(GRACE, pids),
+        "processes {:?} do not end even when killed: look at /proc/<id>/stack",
+        left()
+    );
     Ok(())
+}
+
+fn all_dead_within(patience: Duration, pids: &[u32]) -> bool {
+    let start = Instant::now();
+    while !pids.iter().all(|&pid| is_dead(pid)) {
+        if start.elapsed() > patience {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    true
 }
 
 /// Sends a signal to one process; that it has gone meanwhile is fine.

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::Signal;
 
+use super::addons::nfs_server;
 use super::network;
 use super::node::cgroup_hierarchies;
 use super::process;
@@ -34,14 +35,11 @@ pub(crate) fn down(cluster: &Cluster) -> Result<()> {
     })
 }
 
-/// The kubelet first, so that it starts nothing again; then what runs in containers; then all the rest.
+/// Without asking: what they would save on the way out is removed anyway. First whatever starts others, so that
+/// nothing comes back.
 fn end_processes(cluster: &Cluster) -> Result<()> {
-    for name in ["kubelet", "kube-proxy"] {
-        process::stop(cluster, name)?;
-    }
-    kill_containers(cluster)?;
-    process::end(&process::all(cluster))?;
-    // A container that was just being started when the first look was taken.
+    process::kill(&process::all(cluster))?;
+    nfs_server(cluster)?.stop()?;
     kill_containers(cluster)
 }
 

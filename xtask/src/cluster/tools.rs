@@ -85,16 +85,14 @@ impl Tool {
         for word in self.packages.iter().chain(self.variables) {
             hash.update(word);
         }
-        let version: String = hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-        Ok(cache.join("bin").join(format!("{}-{version}", self.module)))
+        Ok(cache.join("bin").join(format!("{}-{}", self.module, short(hash))))
     }
 
     /// Builds the tool unless the cache has it, and returns the folder with its programs.
     ///
     /// # Errors
     /// There is no Go, or it does not compile.
-    pub(crate) fn build(&self, cluster: &Cluster) -> Result<PathBuf> {
-        let cache = cluster.cache();
+    pub(crate) fn build(&self, cache: &Path) -> Result<PathBuf> {
         let folder = self.folder(cache)?;
         if folder.exists() {
             return Ok(folder);
@@ -114,14 +112,15 @@ impl Tool {
         let partial = folder.with_extension("partial");
         let _ = fs::remove_dir_all(&partial);
         fs::create_dir_all(&partial)?;
-        let variables: String = self.variables.iter().map(|variable| format!(" -X {variable}")).collect();
+        let mut linker_flags = vec!["-s", "-w"];
+        linker_flags.extend(self.variables.iter().flat_map(|variable| ["-X", variable]));
         let log_file = cache.join(format!("build-{}.log", self.module));
         let log = fs::File::create(&log_file)?;
         let built = Command::new("go")
             .current_dir(self.source())
             .env("CGO_ENABLED", "0")
             .args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags"])
-            .arg(format!("-s -w{variables}"))
+            .arg(linker_flags.join(" "))
             .arg("-o")
             .arg(format!("{}/", partial.display()))
             .args(self.packages)
@@ -157,7 +156,7 @@ pub(crate) fn prepare(cluster: &Cluster) -> Result<()> {
     let bin = cluster.bin();
     fs::create_dir_all(&bin)?;
     for tool in [&KUBERNETES, &COREDNS, &HELM] {
-        for program in fs::read_dir(tool.build(cluster)?)? {
+        for program in fs::read_dir(tool.build(cluster.cache())?)? {
             let program = program?;
             let link = bin.join(program.file_name());
             if fs::read_link(&link).ok() != Some(program.path()) {
@@ -167,6 +166,11 @@ pub(crate) fn prepare(cluster: &Cluster) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Enough of a hash to tell two versions apart.
+pub(crate) fn short(hash: Sha256) -> String {
+    hash.finalize().iter().take(6).fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// The end of a log, for an error message.

@@ -1,0 +1,131 @@
+//! Rust's test programs: compiled once by cargo, then run by us, on the machine or inside a cluster's network.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::Tally;
+use crate::progress::step;
+use crate::servers::cargo;
+
+/// A compiled test program.
+#[derive(Debug)]
+pub(super) struct TestBinary {
+    /// The cargo target that it is made from: a file of `tests/`, a library, a binary.
+    pub(super) target: String,
+    /// The program.
+    pub(super) executable: PathBuf,
+    /// Its package's folder, which cargo makes the working directory.
+    package: PathBuf,
+}
+
+/// Compiles the tests of the whole workspace.
+///
+/// # Errors
+/// They do not compile.
+pub(super) fn compile() -> Result<Vec<TestBinary>> {
+    step("tests", "compiling the tests of the workspace", || {
+        let output = cargo()
+            .args(["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"])
+            .stderr(Stdio::inherit())
+            .output()
+            .context("running cargo")?;
+        ensure!(output.status.success(), "the tests do not compile: see above");
+        let mut tests: Vec<_> = output.stdout.split(|&byte| byte == b'\n').filter_map(test_binary).collect();
+        tests.sort_by(|one, other| (&one.package, &one.target).cmp(&(&other.package, &other.target)));
+        Ok(tests)
+    })
+}
+
+/// One line of cargo's report, if it is about a test program.
+fn test_binary(line: &[u8]) -> Option<TestBinary> {
+    let message: Value = serde_json::from_slice(line).ok()?;
+    if message["reason"] != "compiler-artifact" || message["profile"]["test"] != true {
+        return None;
+    }
+    Some(TestBinary {
+        target: message["target"]["name"].as_str()?.to_owned(),
+        executable: message["executable"].as_str()?.into(),
+        package: PathBuf::from(message["manifest_path"].as_str()?).parent()?.to_owned(),
+    })
+}
+
+impl TestBinary {
+    /// Runs it by `command`, which starts the program in whatever surroundings, and counts.
+    pub(super) fn run(
+        &self,
+        mut command: Command,
+        filter: Option<&str>,
+        environment: &[(&str, PathBuf)],
+    ) -> Tally {
+        println!("\n--- {} ({})", self.target, self.package.file_name().unwrap_or_default().display());
+        command.args(filter).current_dir(&self.package).env("CARGO_MANIFEST_DIR", &self.package);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        count(command)
+    }
+}
+
+/// The examples in the documentation, which only cargo knows how to run.
+pub(super) fn documentation() -> Tally {
+    println!("\n--- examples in the documentation");
+    let mut command = cargo();
+    command.args(["test", "--quiet", "--workspace", "--doc"]);
+    count(command)
+}
+
+/// Shows what a test program prints, and adds up what it says at the end. One that dies before that has failed.
+fn count(mut command: Command) -> Tally {
+    let mut tally = Tally::default();
+    let run = || -> Result<bool> {
+        let mut child = command.stdout(Stdio::piped()).spawn().context("starting a test program")?;
+        let output = child.stdout.take().context("a pipe")?;
+        for line in BufReader::new(output).split(b'\n') {
+            let line = String::from_utf8_lossy(&line?).into_owned();
+            if let Some(found) = result_line(&line) {
+                tally += found;
+            }
+            writeln!(std::io::stdout(), "{line}")?;
+        }
+        Ok(child.wait()?.success())
+    };
+    let mut run = run;
+    let succeeded = run().unwrap_or_else(|error| {
+        eprintln!("{error:#}");
+        false
+    });
+    if !succeeded && tally.failed == 0 {
+        tally.failed = 1;
+    }
+    tally
+}
+
+/// `test result: ok. 3 passed; 0 failed; 0 ignored; …`
+fn result_line(line: &str) -> Option<Tally> {
+    let rest = line.strip_prefix("test result: ")?;
+    let number = |what: &str| {
+        rest.split(['.', ';']).find_map(|part| part.trim().strip_suffix(what)?.trim().parse::<u64>().ok())
+    };
+    Some(Tally { passed: number(" passed")?, failed: number(" failed")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_harness_says_is_counted() {
+        let line = "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.1s";
+        assert_eq!(result_line(line), Some(Tally { passed: 12, failed: 3 }));
+        assert_eq!(result_line("running 3 tests"), None);
+    }
+
+    #[test]
+    fn a_program_that_dies_without_a_result_has_failed() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo 'running 1 test'; kill -9 $$"]);
+        assert_eq!(count(command), Tally { passed: 0, failed: 1 });
+    }
+}

@@ -1,0 +1,251 @@
+//! `cargo xtask test`: what the continuous integration runs. Each suite prints its time, the end prints the sum.
+
+mod binaries;
+mod hello;
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use clap::{Args, ValueEnum};
+
+use crate::cluster::{self, Cluster, tools};
+use crate::servers::{self, cargo};
+use crate::{generate, host, up};
+
+/// The tests' own cluster, so that a developer's atSigns survive them.
+const CLUSTER: &str = "atsign-test";
+
+/// Options of `test`.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Run only this suite; may be given several times
+    #[arg(long, value_enum)]
+    suite: Vec<Suite>,
+    /// Leave the test cluster up for a look: `cargo xtask kubectl --name atsign-test …`
+    #[arg(long)]
+    keep: bool,
+    /// Run the tests whose name contains this
+    #[arg(value_name = "NAME")]
+    filter: Option<String>,
+}
+
+/// A group of tests that need the same surroundings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Suite {
+    /// Formatting, clippy, generated files
+    Lint,
+    /// Tests that need nothing but this machine
+    Unit,
+    /// Tests against a real API server without nodes (targets `api_…`)
+    Api,
+    /// The Helm chart (targets `chart_…`)
+    Chart,
+    /// Tests in a real cluster (targets `cluster_…`)
+    Cluster,
+    /// The official SDK in a real cluster (targets `cluster_sdk…`)
+    Sdk,
+}
+
+impl Suite {
+    const ALL: [Self; 6] = [Self::Lint, Self::Unit, Self::Api, Self::Chart, Self::Cluster, Self::Sdk];
+
+    /// A test target's name says what it needs.
+    fn of(target: &str) -> Self {
+        match target {
+            _ if target.starts_with("cluster_sdk") => Self::Sdk,
+            _ if target.starts_with("cluster_") => Self::Cluster,
+            _ if target.starts_with("api_") => Self::Api,
+            _ if target.starts_with("chart_") => Self::Chart,
+            _ => Self::Unit,
+        }
+    }
+
+    fn needs_cluster(self) -> bool {
+        matches!(self, Self::Cluster | Self::Sdk)
+    }
+
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
+/// How many tests passed and failed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+}
+
+impl Tally {
+    /// One check that is not a test of Rust's harness.
+    fn of(result: Result<()>) -> Self {
+        match result {
+            Ok(()) => Self { passed: 1, failed: 0 },
+            Err(error) => {
+                eprintln!("FAILED: {error:#}");
+                Self { passed: 0, failed: 1 }
+            }
+        }
+    }
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+    }
+}
+
+/// Runs the suites and prints the totals.
+///
+/// # Errors
+/// A suite could not be run at all: nothing compiles, or a tool is missing. Tests that fail are in the exit code.
+pub(crate) fn test(options: &Options) -> Result<ExitCode> {
+    let chosen = |suite: &Suite| options.suite.is_empty() || options.suite.contains(suite);
+    let suites: Vec<_> = Suite::ALL.into_iter().filter(chosen).collect();
+    let cluster = Cluster::named(CLUSTER)?;
+    let mut report = Report::default();
+
+    if suites.contains(&Suite::Lint) {
+        report.run(Suite::Lint, lint);
+    }
+    if suites.iter().any(|&suite| suite != Suite::Lint) {
+        let _only_me = cluster.lock()?;
+        // What an earlier run left, so that nothing that passes here leans on it.
+        host::require_root()?;
+        cluster::down(&cluster)?;
+        let ran = run_binaries(options, &suites, &cluster, &mut report);
+        if options.keep && cluster::is_up(&cluster) {
+            eprintln!(
+                "the cluster is kept: `cargo xtask kubectl --name {CLUSTER} …`, `cargo xtask down --name {CLUSTER}`"
+            );
+        } else {
+            cluster::down(&cluster)?;
+        }
+        ran?;
+    }
+    Ok(report.finish())
+}
+
+fn lint() -> Tally {
+    let mut tally = Tally::default();
+    tally +=
+        Tally::of(check(cargo().args(["fmt", "--all", "--check"]), "not formatted: run `cargo fmt --all`"));
+    let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+    tally += Tally::of(check(cargo().args(clippy), "clippy has objections"));
+    tally += Tally::of(generate::generate(true));
+    tally
+}
+
+fn run_binaries(options: &Options, suites: &[Suite], cluster: &Cluster, report: &mut Report) -> Result<()> {
+    host::prepare()?;
+    tools::prepare(cluster)?;
+    let servers = servers::build()?;
+    let tests = binaries::compile()?;
+    let of = |suite: Suite| tests.iter().filter(move |test| Suite::of(&test.target) == suite);
+    let filter = options.filter.as_deref();
+
+    for suite in suites.iter().copied().filter(|suite| !suite.needs_cluster() && *suite != Suite::Lint) {
+        report.run(suite, || {
+            let mut tally = Tally::default();
+            for test in of(suite) {
+                tally += test.run(Command::new(&test.executable), filter, &environment(cluster, &servers));
+            }
+            if suite == Suite::Unit && filter.is_none() {
+                tally += binaries::documentation();
+            }
+            tally
+        });
+    }
+    let in_cluster: Vec<_> = suites.iter().copied().filter(|suite| suite.needs_cluster()).collect();
+    if in_cluster.is_empty() {
+        return Ok(());
+    }
+    let mut ready = false;
+    report.run_named("cluster up", || {
+        let brought = cluster::up(cluster).and_then(|()| up::operator(cluster, &servers));
+        ready = brought.is_ok();
+        Tally::of(brought.context("the test cluster does not come up"))
+    });
+    for suite in in_cluster.into_iter().filter(|_| ready) {
+        report.run(suite, || {
+            let mut tally = Tally::default();
+            if suite == Suite::Cluster && filter.is_none() {
+                tally += Tally::of(hello::a_pod_writes_to_an_nfs_claim(cluster));
+            }
+            for test in of(suite) {
+                let command = cluster::enter(cluster, &test.executable);
+                tally += test.run(command, filter, &environment(cluster, &servers));
+            }
+            if tally.failed > 0 {
+                show_cluster(cluster);
+            }
+            tally
+        });
+    }
+    Ok(())
+}
+
+/// What every test may use: the cluster's programs, our servers, and where the cluster keeps things.
+fn environment(cluster: &Cluster, servers: &Path) -> Vec<(&'static str, std::path::PathBuf)> {
+    vec![
+        ("ATSIGN_CLUSTER_BIN", cluster.bin()),
+        ("ATSIGN_BIN_DIR", servers.to_owned()),
+        ("ATSIGN_STATE", cluster.state()),
+    ]
+}
+
+/// For whoever reads the log of a run that failed on another machine.
+fn show_cluster(cluster: &Cluster) {
+    for words in [
+        "get atsigns,pods,pvc --all-namespaces --output wide",
+        "get events --all-namespaces --sort-by=.lastTimestamp",
+        "--namespace atsign-system logs deployment/atsign-operator --tail=60",
+    ] {
+        eprintln!("--- kubectl {words}");
+        let _ = cluster::kubectl(cluster).args(words.split(' ')).stdout(std::io::stderr()).status();
+    }
+}
+
+fn check(command: &mut Command, otherwise: &str) -> Result<()> {
+    let status = command.status().with_context(|| format!("running {}", command.get_program().display()))?;
+    anyhow::ensure!(status.success(), "{otherwise}");
+    Ok(())
+}
+
+/// What ran, what came of it and how long it took.
+#[derive(Debug, Default)]
+struct Report(Vec<(String, Tally, Duration)>);
+
+impl Report {
+    fn run(&mut self, suite: Suite, work: impl FnOnce() -> Tally) {
+        self.run_named(&suite.name(), work);
+    }
+
+    fn run_named(&mut self, name: &str, work: impl FnOnce() -> Tally) {
+        println!("\n=== {name}");
+        let start = Instant::now();
+        let tally = work();
+        self.0.push((name.to_owned(), tally, start.elapsed()));
+    }
+
+    /// The last line is for machines: `N passed, N failed`.
+    fn finish(self) -> ExitCode {
+        println!();
+        let mut total = Tally::default();
+        for (name, tally, took) in self.0 {
+            println!(
+                "{name:>12}  {:>4} passed  {:>3} failed  {:>7.1} s",
+                tally.passed,
+                tally.failed,
+                took.as_secs_f32()
+            );
+            total += tally;
+        }
+        println!("\n{} passed, {} failed", total.passed, total.failed);
+        // No test at all is a mistyped filter, not a success.
+        if total.failed == 0 && total.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
