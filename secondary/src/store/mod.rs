@@ -1,5 +1,15 @@
 //! The data of one atSign behind one trait, so that another store (Redis) can stand in for SQLite.
 
+pub mod database;
+pub mod figures;
+pub mod keeper;
+pub mod queue;
+pub mod sqlite;
+pub mod status;
+
+pub use sqlite::{Config, End, SqliteStore, open};
+pub use status::{State, Status};
+
 use atsign_protocol::{Metadata, MetadataChange};
 
 /// A stored key.

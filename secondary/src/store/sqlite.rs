@@ -1,0 +1,189 @@
+//! The SQLite store as the sessions see it.
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::database::{Database, DatabaseError, Files, OpenError};
+use super::figures::Figures;
+use super::keeper::Keeper;
+use super::queue::{Queue, Weight};
+use super::status::{State, Status};
+use super::{Change, Page, Record, Store, StoreError};
+use crate::epoch::files::EpochFiles;
+use crate::epoch::{Claimant, Holding, Lease, TakeoverError, Term, boottime};
+
+/// The store's thread needs little: SQLite keeps its pages on the heap.
+const STACK: usize = 256 * 1024;
+
+/// What a store needs to know.
+pub struct Config {
+    /// The storage directory: it exists.
+    pub storage: PathBuf,
+    /// Whose data it holds, with its `@`.
+    pub at_sign: String,
+    /// Who holds it: the pod's UID, or the machine's boot id.
+    pub holder: String,
+    /// The times of the lease.
+    pub term: Term,
+    /// Size of SQLite's page cache.
+    pub cache_kib: u32,
+    /// Holders that were attested dead, asked anew while somebody else holds the store.
+    pub dead: Box<dyn FnMut() -> Vec<String> + Send>,
+}
+
+/// How the store's thread ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Closed, on disk, and released: the next server starts at once.
+    Released,
+    /// Not closed cleanly; everything acknowledged is on disk, and the next server waits the term.
+    Unreleased(String),
+    /// Another server has taken the store.
+    Fenced,
+}
+
+/// What the store's thread shares with those who ask.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) lease: Lease,
+    pub(super) status: Arc<Status>,
+    pub(super) figures: Arc<Figures>,
+}
+
+/// A store that is being opened.
+pub struct Opening {
+    /// Where it stands.
+    pub status: Arc<Status>,
+    /// What it counts.
+    pub figures: Arc<Figures>,
+    /// The store once it is ours, which may take as long as somebody else holds it.
+    pub store: oneshot::Receiver<Result<SqliteStore, TakeoverError>>,
+    /// How it ended. Nothing comes where it never was ours.
+    pub end: oneshot::Receiver<End>,
+}
+
+/// The store of one atSign in SQLite. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct SqliteStore {
+    queue: Queue,
+    shared: Arc<Shared>,
+}
+
+/// Starts the store's thread.
+pub fn open(config: Config) -> std::io::Result<Opening> {
+    let status = Arc::new(Status::default());
+    let figures = Arc::new(Figures::default());
+    let shared = Arc::new(Shared {
+        lease: Lease::new(config.term),
+        status: Arc::clone(&status),
+        figures: Arc::clone(&figures),
+    });
+    let (ready, store) = oneshot::channel();
+    let (ended, end) = oneshot::channel();
+    std::thread::Builder::new().name("store".to_owned()).stack_size(STACK).spawn(move || {
+        let (queue, messages) = Queue::new();
+        let (at_sign, cache_kib) = (config.at_sign.clone(), config.cache_kib);
+        let holding = match take_over(config, &shared.status) {
+            Ok(holding) => holding,
+            Err(error) => return drop(ready.send(Err(error))),
+        };
+        let handle = SqliteStore { queue, shared: Arc::clone(&shared) };
+        let mut attempt = Keeper::open(holding, at_sign.clone(), cache_kib, Arc::clone(&shared), messages);
+        let keeper = loop {
+            match attempt {
+                Ok(keeper) => break keeper,
+                Err((error @ OpenError::Volume { .. }, messages, holding)) => {
+                    shared.status.set(State::Failing { epoch: holding.number(), reason: error.to_string() });
+                    std::thread::sleep(Duration::from_secs(1));
+                    attempt =
+                        Keeper::open(holding, at_sign.clone(), cache_kib, Arc::clone(&shared), messages);
+                }
+                Err((error, _, _)) => return drop(ready.send(Err(error.into()))),
+            }
+        };
+        // Whoever waited for either may be gone: the process is ending.
+        let _ = ended.send(keeper.serve(|| drop(ready.send(Ok(handle)))));
+    })?;
+    Ok(Opening { status, figures, store, end })
+}
+
+fn take_over(config: Config, status: &Arc<Status>) -> Result<Holding, TakeoverError> {
+    let status = Arc::clone(status);
+    Claimant {
+        files: EpochFiles::open(&config.storage)?,
+        contents: Files { at_sign: config.at_sign.clone() },
+        at_sign: config.at_sign,
+        holder: config.holder,
+        term: config.term,
+        dead: config.dead,
+        report: Box::new(move |progress| status.set(State::Claiming(progress))),
+    }
+    .take_over()
+}
+
+impl SqliteStore {
+    /// Answers once the thread has come to it: the store is ours and its thread lives.
+    pub async fn answers(&self) -> Result<(), StoreError> {
+        self.ask(false, 0, |_| Ok(())).await
+    }
+
+    /// Where the store stands.
+    pub fn state(&self) -> State {
+        self.shared.status.state()
+    }
+
+    /// Asks the thread to close the store after everything that is queued.
+    pub fn stop(&self) {
+        self.queue.stop();
+    }
+
+    /// Nothing is answered once the last confirmation is older than the term, for the thread may hang in its volume
+    /// while another server has long taken over.
+    async fn ask<T: Weight + Send + 'static>(
+        &self,
+        writes: bool,
+        brought: usize,
+        work: impl FnMut(&mut Database) -> Result<T, DatabaseError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let mut asked = pin!(self.queue.ask(writes, brought, work));
+        while let Some(left) = self.shared.lease.remaining(boottime()) {
+            let Ok(answer) = tokio::time::timeout(left, &mut asked).await else { continue };
+            if self.shared.lease.remaining(boottime()).is_none() {
+                break;
+            }
+            return answer;
+        }
+        Err(StoreError::Unavailable("it was not confirmed for a whole term that it is ours".to_owned()))
+    }
+}
+
+impl Store for SqliteStore {
+    async fn get(&self, key: &str) -> Result<Option<Record>, StoreError> {
+        let key = key.to_owned();
+        self.ask(false, key.len(), move |database| database.get(&key)).await
+    }
+
+    async fn scan(&self, page: Page, now: i64) -> Result<Vec<String>, StoreError> {
+        self.ask(false, 0, move |database| database.scan(&page, now)).await
+    }
+
+    async fn commit(&self, change: Change, now: i64) -> Result<i64, StoreError> {
+        let brought = match &change {
+            Change::Put { key, value, .. } => key.len() + value.as_ref().map_or(0, String::len),
+            Change::Delete { key, .. } => key.len(),
+        };
+        self.ask(true, brought, move |database| database.apply(&change, now)).await
+    }
+
+    async fn last_commit(&self, matches: Option<String>) -> Result<i64, StoreError> {
+        self.ask(false, 0, move |database| database.last_commit(matches.as_deref())).await
+    }
+
+    async fn size(&self) -> Result<(u64, u64), StoreError> {
+        self.ask(false, 0, Database::size).await
+    }
+}
