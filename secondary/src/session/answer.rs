@@ -1,0 +1,181 @@
+//! Answers on their way out.
+//!
+//! SDKs read an answer until a TLS record holds its line feed, and take the prompt to be in the same record (reference
+//! page section 1.3). So an answer and its prompt are one write where they fit into a record; of a longer one the
+//! blocks are cut so that the last record is full, prompt included.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+
+/// The most that a TLS record holds.
+const RECORD: usize = 16 * 1024;
+
+/// What a verb answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// `data:` and the text.
+    Text(String),
+    /// `data: ` and the text: `stats` alone has the space.
+    Spaced(String),
+    /// `data:null`.
+    Null,
+    /// The verb wrote its answer itself.
+    Written,
+}
+
+impl Answer {
+    pub(crate) fn text(text: impl Into<String>) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+/// Collects an answer and sends it.
+pub(crate) struct Writer<'a, T> {
+    stream: &'a mut T,
+    buffer: Vec<u8>,
+    /// How long the client may take to read a block.
+    patience: Duration,
+    sent: bool,
+}
+
+impl<'a, T: AsyncWrite + Unpin> Writer<'a, T> {
+    pub(super) fn new(stream: &'a mut T, patience: Duration) -> Self {
+        Self { stream, buffer: Vec::new(), patience, sent: false }
+    }
+
+    /// Adds to the answer. What is more than two records goes out, so that no answer is in memory twice.
+    pub(crate) async fn push(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while self.buffer.len() + bytes.len() > 2 * RECORD {
+            let (now, later) = bytes.split_at((2 * RECORD - self.buffer.len()).min(bytes.len()));
+            self.buffer.extend_from_slice(now);
+            bytes = later;
+            self.send(RECORD).await?;
+        }
+        self.buffer.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    pub(super) async fn answer(&mut self, answer: Answer) -> io::Result<()> {
+        let (prefix, text) = match &answer {
+            // Not added twice.
+            Answer::Text(text) if text.starts_with("data:") => ("", text.as_str()),
+            Answer::Text(text) => ("data:", text.as_str()),
+            Answer::Spaced(text) => ("data: ", text.as_str()),
+            Answer::Null => ("data:", "null"),
+            Answer::Written => ("", ""),
+        };
+        self.push(prefix.as_bytes()).await?;
+        self.push(text.as_bytes()).await?;
+        self.push(b"\n").await
+    }
+
+    /// Adds the prompt and sends all that is left.
+    pub(super) async fn finish(&mut self, prompt: &str) -> io::Result<()> {
+        self.buffer.extend_from_slice(prompt.as_bytes());
+        let head = self.buffer.len() % RECORD;
+        if head > 0 {
+            self.send(head).await?;
+        }
+        while !self.buffer.is_empty() {
+            self.send(RECORD.min(self.buffer.len())).await?;
+        }
+        self.timed(async |stream| stream.flush().await).await
+    }
+
+    /// Whether a part of the answer is on its way already.
+    pub(super) fn has_sent(&self) -> bool {
+        self.sent
+    }
+
+    /// Forgets what was collected.
+    pub(super) fn clear(&mut self) {
+        self.buffer.clear();
+    }
+
+    async fn send(&mut self, length: usize) -> io::Result<()> {
+        self.sent = true;
+        let block: Vec<u8> = self.buffer.drain(..length).collect();
+        self.timed(async |stream| stream.write_all(&block).await).await
+    }
+
+    async fn timed(&mut self, write: impl AsyncFnOnce(&mut T) -> io::Result<()>) -> io::Result<()> {
+        match tokio::time::timeout(self.patience, write(self.stream)).await {
+            Ok(result) => result,
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its answer")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stream that notes each write.
+    #[derive(Default)]
+    struct Writes(Vec<Vec<u8>>);
+
+    impl AsyncWrite for Writes {
+        fn poll_write(
+            mut self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+            bytes: &[u8],
+        ) -> std::task::Poll<io::Result<usize>> {
+            self.0.push(bytes.to_vec());
+            std::task::Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<io::Result<()>> {
+            std::task::Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<io::Result<()>> {
+            std::task::Poll::Ready(Ok(()))
+        }
+    }
+
+    async fn written(answer: Answer) -> Vec<Vec<u8>> {
+        let mut stream = Writes::default();
+        let mut writer = Writer::new(&mut stream, Duration::from_secs(1));
+        writer.answer(answer).await.expect("written");
+        writer.finish("@alice@").await.expect("written");
+        stream.0
+    }
+
+    #[tokio::test]
+    async fn an_answer_and_its_prompt_are_one_write() {
+        assert_eq!(written(Answer::text("42")).await, [b"data:42\n@alice@"]);
+        assert_eq!(written(Answer::text("data:42")).await, [b"data:42\n@alice@"]);
+        assert_eq!(written(Answer::Spaced("[]".into())).await, [b"data: []\n@alice@"]);
+        assert_eq!(written(Answer::Null).await, [b"data:null\n@alice@"]);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_long_answer_fills_a_record_with_its_prompt() {
+        // Lengths around those where the prompt would else stand alone in the last record.
+        for length in [
+            RECORD - 20,
+            RECORD - 13,
+            RECORD - 6,
+            RECORD,
+            2 * RECORD - 13,
+            2 * RECORD,
+            5 * RECORD + 7,
+            999_999,
+        ] {
+            let text = "v".repeat(length);
+            let writes = written(Answer::text(text.clone())).await;
+            assert_eq!(writes.concat(), format!("data:{text}\n@alice@").into_bytes(), "{length}");
+            let last = writes.last().expect("a write");
+            assert!(writes.len() == 1 || last.len() == RECORD, "{length}: the last write has {}", last.len());
+            assert!(writes.iter().all(|write| write.len() <= RECORD), "{length}");
+        }
+    }
+}

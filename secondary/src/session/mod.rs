@@ -1,0 +1,219 @@
+//! A session: one client from greeting to goodbye. It knows lines and prompts, who the client is, and nothing of TLS.
+
+mod answer;
+mod challenge;
+mod lines;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::time::Duration;
+
+use atsign_protocol::{AtError, AtSign, Command, ErrorCode, ErrorStyle, Prompt};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::sync::watch;
+
+pub(crate) use answer::{Answer, Writer};
+pub(crate) use challenge::Challenge;
+
+use self::lines::{Line, Lines};
+use crate::atserver::{AtServer, Limits};
+use crate::connections::Slot;
+use crate::store::Store;
+use crate::verb;
+
+/// How long a silent client stays once the server goes down: a command that is on its way is told so.
+const LAST_CALL: Duration = Duration::from_millis(500);
+
+/// How long, and for how many bytes, input is still read of a client whose command was too long. It has to stop
+/// sending to read the error; closing at once would take the error away from it.
+const OVERFLOW_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the session knows of its client.
+pub(crate) struct Client {
+    /// `_` and a UUID, part of every challenge.
+    pub(crate) session_id: String,
+    /// Who the client has proved to be.
+    pub(crate) identity: Identity,
+    /// What it must sign, from `from` to `cram` or `pkam`.
+    pub(crate) challenge: Option<Challenge>,
+    /// Whether it reads errors as JSON.
+    pub(crate) json_errors: bool,
+}
+
+/// Who a client has proved to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// Nobody.
+    Stranger,
+    /// The atSign that the server belongs to.
+    Owner,
+}
+
+impl Client {
+    fn new() -> Self {
+        Self {
+            session_id: format!("_{}", uuid::Uuid::new_v4()),
+            identity: Identity::Stranger,
+            challenge: None,
+            json_errors: false,
+        }
+    }
+
+    pub(crate) fn is_owner(&self) -> bool {
+        self.identity == Identity::Owner
+    }
+
+    fn prompt<'a>(&self, own: &'a AtSign) -> Prompt<'a> {
+        match self.identity {
+            Identity::Stranger => Prompt::Stranger,
+            Identity::Owner => Prompt::Proven(own),
+        }
+    }
+
+    fn error_style(&self) -> ErrorStyle {
+        ErrorStyle { owner: self.is_owner(), json: self.json_errors }
+    }
+
+    fn longest_command(&self, limits: &Limits) -> usize {
+        if self.is_owner() { limits.proven_command } else { limits.stranger_command }
+    }
+}
+
+/// Serves one client until it leaves, is silent for too long, or the server goes down.
+pub(crate) async fn run<S, T>(
+    server: &AtServer<S>,
+    stream: &mut T,
+    slot: Slot,
+    draining: watch::Receiver<bool>,
+) where
+    S: Store,
+    T: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    // A client that goes away in the middle is no event.
+    if let Err(error) = converse(server, stream, &slot, draining).await {
+        tracing::debug!(%error, "connection lost");
+    }
+}
+
+async fn converse<S, T>(
+    server: &AtServer<S>,
+    stream: &mut T,
+    slot: &Slot,
+    mut draining: watch::Receiver<bool>,
+) -> io::Result<()>
+where
+    S: Store,
+    T: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let mut client = Client::new();
+    let mut lines = Lines::default();
+    let patience = server.limits().write;
+    Writer::new(stream, patience).finish(&Prompt::Stranger.text()).await?;
+    slot.written();
+    loop {
+        let longest = client.longest_command(&server.limits());
+        let line = tokio::select! {
+            biased;
+            () = slot.evicted() => return Ok(()),
+            line = lines.next(stream, longest) => line?,
+            () = last_call(&mut draining) => return Ok(()),
+        };
+        if *draining.borrow() && !matches!(line, Line::End) {
+            let paused = "Server is temporarily paused and should be available again shortly";
+            let error = AtError::new(ErrorCode::ServerIsPaused, paused);
+            return refuse(server, &client, &mut Writer::new(stream, patience), &error).await;
+        }
+        match line {
+            Line::End => return Ok(()),
+            Line::TooLong => {
+                let error =
+                    AtError::new(ErrorCode::BufferOverflow, format!("a command has at most {longest} bytes"));
+                refuse(server, &client, &mut Writer::new(stream, patience), &error).await?;
+                discard(stream, server.limits().proven_command).await;
+                return Ok(());
+            }
+            Line::Command(line) => {
+                // Boxed: what a command needs is not kept by an idle connection.
+                let stays = Box::pin(obey(server, &mut client, line, Writer::new(stream, patience))).await?;
+                slot.set_proven(client.is_owner());
+                slot.written();
+                if !stays {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// Does what a line asks for and answers it; false ends the session.
+async fn obey<S, T>(
+    server: &AtServer<S>,
+    client: &mut Client,
+    line: Vec<u8>,
+    mut writer: Writer<'_, T>,
+) -> io::Result<bool>
+where
+    S: Store,
+    T: AsyncWrite + Unpin + Send,
+{
+    let command = match String::from_utf8(line) {
+        Ok(line) => Command::parse(&line, client.is_owner()),
+        Err(_) => Err(AtError::invalid_command()),
+    };
+    if command == Ok(Command::Exit) {
+        return Ok(false);
+    }
+    let answer = match command {
+        Ok(command) => verb::execute(server, client, command, &mut writer).await?,
+        Err(error) => Err(error),
+    };
+    match answer {
+        Ok(answer) => {
+            writer.answer(answer).await?;
+            writer.finish(&client.prompt(&server.at_sign).text()).await?;
+            Ok(true)
+        }
+        // A part of the answer is out already: nothing that follows could be told from it.
+        Err(_) if writer.has_sent() => Ok(false),
+        Err(error) => {
+            refuse(server, client, &mut writer, &error).await?;
+            Ok(!error.closes())
+        }
+    }
+}
+
+async fn refuse<S, T>(
+    server: &AtServer<S>,
+    client: &Client,
+    writer: &mut Writer<'_, T>,
+    error: &AtError,
+) -> io::Result<()>
+where
+    T: AsyncWrite + Unpin,
+{
+    writer.clear();
+    writer.push(error.line(client.error_style()).as_bytes()).await?;
+    writer.push(b"\n").await?;
+    writer.finish(&client.prompt(&server.at_sign).text()).await
+}
+
+async fn last_call(draining: &mut watch::Receiver<bool>) {
+    // An error means that nobody can say it any more: the server is gone.
+    let _ = draining.wait_for(|down| *down).await;
+    tokio::time::sleep(LAST_CALL).await;
+}
+
+async fn discard<T: AsyncRead + Unpin>(stream: &mut T, most: usize) {
+    let mut scrap = vec![0; 4096];
+    let mut left = most;
+    let reading = async {
+        while left > 0 {
+            match stream.read(&mut scrap).await {
+                Ok(read @ 1..) => left = left.saturating_sub(read),
+                _ => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(OVERFLOW_PATIENCE, reading).await;
+}

@@ -1,0 +1,287 @@
+//! What the server presents to clients: certificate and key, read again when their files change.
+//!
+//! Memory: no session is kept for resumption and no ticket is sent, so a closed connection leaves nothing behind. An
+//! open one may hold [`SEND_BUFFER`] bytes that wait for a slow reader, and one record of 16 KiB that came in.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
+use tokio::time::Instant;
+
+/// Bytes of TLS records that may wait to be sent on one connection.
+pub const SEND_BUFFER: usize = 32 * 1024;
+
+/// Files are looked at so often at most.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// A certificate chain or key file is never larger.
+const MAX_FILE: u64 = 256 * 1024;
+
+/// The server's certificate and key, and the TLS settings made of them.
+#[derive(Debug)]
+pub struct Certificates {
+    certificate: PathBuf,
+    key: PathBuf,
+    current: Mutex<Current>,
+}
+
+#[derive(Debug)]
+struct Current {
+    config: Arc<ServerConfig>,
+    not_after: i64,
+    /// The files as they were when they were last read, with or without success.
+    seen: Stamps,
+    looked: Instant,
+}
+
+/// Why certificate and key cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file is not there, too large, or not PEM.
+    #[error("cannot read {path}: {reason}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system or the parser said.
+        reason: String,
+    },
+    /// The certificate is not one.
+    #[error("the first certificate in {0} is no X.509 certificate")]
+    NotX509(PathBuf),
+    /// Certificate and key do not belong together, or the key is of an unknown kind.
+    #[error("certificate and key cannot be used: {0}")]
+    Unusable(#[from] rustls::Error),
+}
+
+impl Certificates {
+    /// Reads both files.
+    pub fn load(certificate: PathBuf, key: PathBuf) -> Result<Self, TlsError> {
+        let seen = Stamps::of(&certificate, &key);
+        let (config, not_after) = read(&certificate, &key)?;
+        let current = Mutex::new(Current { config, not_after, seen, looked: Instant::now() });
+        Ok(Self { certificate, key, current })
+    }
+
+    /// The settings for the next connection. Looks at the files if the last look was two seconds ago; open
+    /// connections are not touched, and a pair that cannot be served leaves the old one in place.
+    pub fn server_config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.look().config)
+    }
+
+    /// When the presented certificate ends, Unix seconds.
+    pub fn not_after(&self) -> i64 {
+        self.look().not_after
+    }
+
+    fn look(&self) -> std::sync::MutexGuard<'_, Current> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.looked.elapsed() >= LOOK_EVERY {
+            current.looked = Instant::now();
+            let seen = Stamps::of(&self.certificate, &self.key);
+            if seen != current.seen {
+                current.seen = seen;
+                match read(&self.certificate, &self.key) {
+                    Ok((config, not_after)) => {
+                        tracing::info!(not_after, "presenting the new certificate");
+                        (current.config, current.not_after) = (config, not_after);
+                    }
+                    Err(error) => tracing::warn!(%error, "keeping the old certificate"),
+                }
+            }
+        }
+        current
+    }
+}
+
+/// What tells that a file is another one than before. Kubernetes swaps a symlink above it, so the inode changes.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamps([Option<(u64, u64, i64, i64)>; 2]);
+
+impl Stamps {
+    fn of(certificate: &Path, key: &Path) -> Self {
+        Self([certificate, key].map(|path| {
+            let metadata = std::fs::metadata(path).ok()?;
+            Some((metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec()))
+        }))
+    }
+}
+
+fn read(certificate: &Path, key: &Path) -> Result<(Arc<ServerConfig>, i64), TlsError> {
+    let wrong = |path: &Path, reason: String| TlsError::File { path: path.to_owned(), reason };
+    let pem = |path: &Path| {
+        let metadata = std::fs::metadata(path).map_err(|error| wrong(path, error.to_string()))?;
+        if metadata.len() > MAX_FILE {
+            return Err(wrong(path, format!("it is larger than {MAX_FILE} bytes")));
+        }
+        std::fs::read(path).map_err(|error| wrong(path, error.to_string()))
+    };
+    let chain = CertificateDer::pem_slice_iter(&pem(certificate)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| wrong(certificate, error.to_string()))?;
+    let leaf = chain.first().ok_or_else(|| wrong(certificate, "no certificate in it".to_owned()))?;
+    let not_after = x509_parser::parse_x509_certificate(leaf)
+        .map_err(|_| TlsError::NotX509(certificate.to_owned()))?
+        .1
+        .validity()
+        .not_after
+        .timestamp();
+    let key = PrivateKeyDer::from_pem_slice(&pem(key)?).map_err(|error| wrong(key, error.to_string()))?;
+    Ok((Arc::new(config(chain, key)?), not_after))
+}
+
+fn config(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<ServerConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .with_client_cert_verifier(Arc::new(AnyClient { provider }))
+        .with_single_cert(chain, key)?;
+    config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}
+
+/// Asks for a client certificate, requires none and takes any: the atProtocol judges it later, by the atSign that the
+/// client claims (reference page section 1.1). That the client holds its key is still proved.
+#[derive(Debug)]
+struct AnyClient {
+    provider: Arc<CryptoProvider>,
+}
+
+impl ClientCertVerifier for AnyClient {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder that holds a certificate of so many days and its key.
+    fn write_pair(folder: &Path, year: i32) -> (PathBuf, PathBuf) {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).expect("parameters");
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let certificate = params.self_signed(&key).expect("a certificate");
+        let paths = (folder.join("tls.crt"), folder.join("tls.key"));
+        std::fs::write(&paths.0, certificate.pem()).expect("written");
+        std::fs::write(&paths.1, key.serialize_pem()).expect("written");
+        paths
+    }
+
+    fn year(certificates: &Certificates) -> String {
+        atsign_protocol::time::print(certificates.not_after() * 1000)[..4].to_owned()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_pair_is_presented_two_seconds_later_at_most() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (certificate, key) = write_pair(folder.path(), 2040);
+        let certificates = Certificates::load(certificate, key).expect("a pair");
+        let before = certificates.server_config();
+        write_pair(folder.path(), 2041);
+        assert_eq!(year(&certificates), "2040", "files are not looked at all the time");
+        tokio::time::advance(LOOK_EVERY).await;
+        assert_eq!(year(&certificates), "2041");
+        assert!(!Arc::ptr_eq(&before, &certificates.server_config()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pair_behind_a_swapped_link_is_noticed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, year) in [("one", 2040), ("two", 2041)] {
+            std::fs::create_dir(folder.path().join(name)).expect("a folder");
+            write_pair(&folder.path().join(name), year);
+        }
+        let data = folder.path().join("..data");
+        std::os::unix::fs::symlink("one", &data).expect("a link");
+        let certificates = Certificates::load(data.join("tls.crt"), data.join("tls.key")).expect("a pair");
+        std::os::unix::fs::symlink("two", folder.path().join("..new")).expect("a link");
+        std::fs::rename(folder.path().join("..new"), &data).expect("swapped");
+        tokio::time::advance(LOOK_EVERY).await;
+        assert_eq!(year(&certificates), "2041");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bad_pair_leaves_the_old_one_until_a_good_one_comes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (certificate, key) = write_pair(folder.path(), 2040);
+        let certificates = Certificates::load(certificate, key.clone()).expect("a pair");
+        let other = rcgen::KeyPair::generate().expect("a key").serialize_pem();
+        for bad in [other.as_str(), "no key", ""] {
+            std::fs::write(&key, bad).expect("written");
+            tokio::time::advance(LOOK_EVERY).await;
+            assert_eq!(year(&certificates), "2040", "{bad}");
+        }
+        write_pair(folder.path(), 2042);
+        tokio::time::advance(LOOK_EVERY).await;
+        assert_eq!(year(&certificates), "2042");
+    }
+
+    #[test]
+    fn what_cannot_be_served_is_said_with_the_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (certificate, key) = write_pair(folder.path(), 2040);
+        let missing = Certificates::load(folder.path().join("none"), key.clone()).expect_err("no file");
+        assert!(missing.to_string().contains("none"), "{missing}");
+        std::fs::write(&certificate, "no certificate").expect("written");
+        let empty = Certificates::load(certificate, key).expect_err("no certificate");
+        assert!(empty.to_string().contains("tls.crt"), "{empty}");
+    }
+}

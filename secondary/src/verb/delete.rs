@@ -1,0 +1,55 @@
+//! `delete` (reference page section 2.11).
+
+use atsign_protocol::verb::{Delete, Deleted};
+use atsign_protocol::{AtError, AtKey, ErrorCode, ImmutableRecord, MetadataChange, key};
+
+use crate::atserver::AtServer;
+use crate::session::Answer;
+use crate::store::{Change, Operation, Store};
+
+pub(super) async fn delete<S: Store>(server: &AtServer<S>, delete: &Delete) -> Result<Answer, AtError> {
+    match &delete.key {
+        Deleted::CramSecret => delete_secret(server).await,
+        Deleted::Key(key) => delete_key(server, key, delete.force, !delete.uncommitted).await,
+    }
+}
+
+async fn delete_key<S: Store>(
+    server: &AtServer<S>,
+    key: &AtKey,
+    force: bool,
+    committed: bool,
+) -> Result<Answer, AtError> {
+    let name = key.to_string();
+    if key.is_protected() {
+        return Err(AtError::new(ErrorCode::Unauthorized, format!("Cannot delete protected key: '{name}'")));
+    }
+    let now = server.now();
+    if !force
+        && let Some(record) = server.store.get(&name).await?
+        && record.metadata.immutable == Some(true)
+        && !record.metadata.is_expired(now)
+    {
+        return Err(AtError::new(ErrorCode::IllegalState, ImmutableRecord.to_string()));
+    }
+    let change = Change::Delete { key: name, committed: committed && key.is_committed() };
+    let id = server.store.commit(change, now).await?;
+    Ok(Answer::text(id.to_string()))
+}
+
+/// The end of the onboarding. First the mark that stays: from then on the secret is worth nothing, also if the server
+/// dies before the secret itself is gone.
+async fn delete_secret<S: Store>(server: &AtServer<S>) -> Result<Answer, AtError> {
+    let now = server.now();
+    let mark = Change::Put {
+        key: key::CRAM_SECRET_DELETED.to_owned(),
+        value: Some("true".to_owned()),
+        metadata: MetadataChange::default(),
+        operation: Operation::UpdateAll,
+        committed: false,
+        by: server.at_sign.to_string(),
+    };
+    server.store.commit(mark, now).await?;
+    server.store.commit(Change::Delete { key: key::CRAM_SECRET.to_owned(), committed: false }, now).await?;
+    Ok(Answer::text("-1"))
+}

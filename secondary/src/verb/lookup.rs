@@ -1,0 +1,115 @@
+//! `llookup`, `lookup` and `plookup` (reference page sections 2.6 to 2.8).
+
+use atsign_protocol::answer::{MetadataAnswer, WholeAnswer};
+use atsign_protocol::verb::{LocalLookup, Lookup, Operation, ProxyLookup};
+use atsign_protocol::{AtError, AtKey, AtSign, ErrorCode, Visibility};
+
+use crate::atserver::AtServer;
+use crate::session::{Answer, Client};
+use crate::store::{Record, Store};
+
+/// A value that begins so names another key, whose value is the answer.
+const REFERENCE: &str = "atsign://";
+
+/// The most references that are followed one after the other.
+const DEPTH: usize = 3;
+
+/// Exactly the named key; references are answered as they are.
+pub(super) async fn llookup<S: Store>(
+    server: &AtServer<S>,
+    llookup: &LocalLookup,
+) -> Result<Answer, AtError> {
+    let key = llookup.key.to_string();
+    let record = existing(server, &key).await?;
+    Ok(answer(server, &key, record, llookup.operation))
+}
+
+/// The key as its recipient: the owner reads what is shared with himself, everybody else what is public.
+pub(super) async fn lookup<S: Store>(
+    server: &AtServer<S>,
+    client: &Client,
+    lookup: Lookup,
+) -> Result<Answer, AtError> {
+    let Lookup { operation, mut key, .. } = lookup;
+    if client.is_owner() {
+        if key.owner != server.at_sign {
+            return Err(elsewhere(&key.owner));
+        }
+        key.visibility = Visibility::SharedWith(server.at_sign.clone());
+    } else {
+        key.visibility = Visibility::Public;
+    }
+    resolved(server, &key, operation).await
+}
+
+/// Public data, of our own atSign without a detour.
+pub(super) async fn plookup<S: Store>(
+    server: &AtServer<S>,
+    plookup: &ProxyLookup,
+) -> Result<Answer, AtError> {
+    if plookup.key.owner != server.at_sign {
+        return Err(elsewhere(&plookup.key.owner));
+    }
+    resolved(server, &plookup.key, plookup.operation).await
+}
+
+/// The data is on another server, and this one does not ask others.
+fn elsewhere(owner: &AtSign) -> AtError {
+    AtError::new(ErrorCode::SecondaryNotFound, format!("this server does not look up data of {owner}"))
+}
+
+async fn existing<S: Store>(server: &AtServer<S>, key: &str) -> Result<Record, AtError> {
+    server.store.get(key).await?.ok_or_else(|| AtError::key_not_found(key))
+}
+
+/// The key's answer, its value taken from where it refers to.
+async fn resolved<S: Store>(
+    server: &AtServer<S>,
+    key: &AtKey,
+    operation: Operation,
+) -> Result<Answer, AtError> {
+    let name = key.to_string();
+    let mut record = existing(server, &name).await?;
+    if record.metadata.is_active(server.now()) && operation != Operation::Meta {
+        let mut followed = 0;
+        while let Some(target) = record.value.as_deref().and_then(|value| value.strip_prefix(REFERENCE)) {
+            if followed == DEPTH {
+                return Ok(Answer::Null);
+            }
+            followed += 1;
+            record.value = referred(server, key, target).await?.value;
+        }
+    }
+    Ok(answer(server, &name, record, operation))
+}
+
+/// What a reference names: with the visibility of the key that refers, else public. So nobody reads more through a
+/// reference than by asking.
+async fn referred<S: Store>(server: &AtServer<S>, from: &AtKey, target: &str) -> Result<Record, AtError> {
+    let missing = || AtError::key_not_found(target);
+    let target = AtKey::parse(target).map_err(|_| missing())?;
+    let public = AtKey { visibility: Visibility::Public, cached: false, ..target };
+    let visible = AtKey { visibility: from.visibility.clone(), ..public.clone() };
+    for key in [visible, public] {
+        if let Some(record) = server.store.get(&key.to_string()).await?
+            && record.metadata.is_active(server.now())
+        {
+            return Ok(record);
+        }
+    }
+    Err(missing())
+}
+
+fn answer<S>(server: &AtServer<S>, key: &str, record: Record, operation: Operation) -> Answer {
+    if !record.metadata.is_active(server.now()) {
+        return Answer::Null;
+    }
+    match operation {
+        Operation::Value => record.value.map_or(Answer::Null, Answer::Text),
+        Operation::Meta => Answer::Text(MetadataAnswer(&record.metadata).to_json()),
+        Operation::All => {
+            let data = record.value.as_deref();
+            Answer::Text(WholeAnswer { key, data, metadata: &record.metadata }.to_json())
+        }
+    }
+}

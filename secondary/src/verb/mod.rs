@@ -1,0 +1,76 @@
+//! What each verb does. The request is a value of the protocol; nothing here knows of sockets.
+
+mod cram;
+mod delete;
+mod from;
+mod info;
+mod lookup;
+mod noop;
+mod pkam;
+mod scan;
+mod stats;
+mod update;
+
+use std::io;
+
+use atsign_protocol::{AtError, Command, ErrorCode};
+use tokio::io::AsyncWrite;
+
+use crate::atserver::AtServer;
+use crate::session::{Answer, Client, Writer};
+use crate::store::{Store, StoreError};
+
+/// Does what a command asks for. The outer error is the client's connection, lost in the middle of a long answer.
+pub(crate) async fn execute<S, T>(
+    server: &AtServer<S>,
+    client: &mut Client,
+    command: Command,
+    writer: &mut Writer<'_, T>,
+) -> io::Result<Result<Answer, AtError>>
+where
+    S: Store,
+    T: AsyncWrite + Unpin + Send,
+{
+    Ok(match command {
+        Command::From(from) => Ok(from::from(server, client, &from)),
+        Command::Cram(cram) => cram::cram(server, client, &cram).await,
+        Command::Pkam(pkam) => pkam::pkam(server, client, &pkam).await,
+        Command::Update(update) => update::update(server, update).await,
+        Command::UpdateMeta(update) => update::update_meta(server, update).await,
+        Command::Delete(delete) => delete::delete(server, &delete).await,
+        Command::LocalLookup(llookup) => lookup::llookup(server, &llookup).await,
+        Command::Lookup(lookup) => lookup::lookup(server, client, lookup).await,
+        Command::ProxyLookup(plookup) => lookup::plookup(server, &plookup).await,
+        Command::Scan(scan) => return scan::scan(server, client, &scan, writer).await,
+        Command::Info(info) => Ok(info::info(server.uptime(), info)),
+        Command::Noop(noop) => Ok(noop::noop(noop).await),
+        Command::Stats(stats) => stats::stats(server, &stats).await,
+        // The session ends before it comes to this.
+        Command::Exit => Ok(Answer::Null),
+    })
+}
+
+/// What a client is told of a store that did not do its part. Details are for the log: clients may be strangers.
+impl From<StoreError> for AtError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Refused(why) => Self::new(ErrorCode::IllegalState, why),
+            StoreError::Unavailable(why) => {
+                tracing::warn!(%why, "a command found the store unavailable");
+                Self::new(ErrorCode::DataStore, "the store is not available now, try again later")
+            }
+            StoreError::Failed(why) => {
+                tracing::error!(%why, "a command found the store failing");
+                Self::new(ErrorCode::DataStore, "the store failed")
+            }
+        }
+    }
+}
+
+/// Compiles a client's regex within 64 KiB; it matches in time linear to the key, whatever it is.
+fn regex(pattern: &str) -> Result<regex_lite::Regex, AtError> {
+    regex_lite::RegexBuilder::new(pattern)
+        .size_limit(64 * 1024)
+        .build()
+        .map_err(|error| AtError::syntax(format!("the regex is not valid: {error}")))
+}

@@ -1,0 +1,159 @@
+//! `scan` (reference page section 2.5): page by page out of the store and onto the wire, never whole in memory.
+
+use std::io;
+
+use atsign_protocol::verb::Scan;
+use atsign_protocol::{AtError, ErrorCode};
+use regex_lite::Regex;
+use tokio::io::AsyncWrite;
+
+use super::regex;
+use crate::atserver::AtServer;
+use crate::session::{Answer, Client, Writer};
+use crate::store::{Page, Store};
+
+/// Keys read from the store at a time: at most 64 KiB of names.
+const PAGE: usize = 256;
+
+pub(super) async fn scan<S, T>(
+    server: &AtServer<S>,
+    client: &Client,
+    scan: &Scan,
+    writer: &mut Writer<'_, T>,
+) -> io::Result<Result<Answer, AtError>>
+where
+    S: Store,
+    T: AsyncWrite + Unpin + Send,
+{
+    let view = match View::of(server, client, scan) {
+        Ok(view) => view,
+        Err(error) => return Ok(Err(error)),
+    };
+    writer.push(b"data:[").await?;
+    let mut after = None;
+    let mut first = true;
+    loop {
+        let page = Page { after, prefix: view.prefix.to_owned(), limit: PAGE };
+        let keys = match server.store.scan(page, server.now()).await {
+            Ok(keys) => keys,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        let full = keys.len() == PAGE;
+        for shown in keys.iter().filter_map(|key| view.show(key)) {
+            if !std::mem::take(&mut first) {
+                writer.push(b",").await?;
+            }
+            // A text always serialises.
+            writer.push(&serde_json::to_vec(shown).unwrap_or_default()).await?;
+        }
+        after = keys.into_iter().next_back();
+        if !full {
+            break;
+        }
+        // A long scan of a client that reads fast is not to keep the others waiting.
+        tokio::task::yield_now().await;
+    }
+    writer.push(b"]").await?;
+    Ok(Ok(Answer::Written))
+}
+
+/// What a client sees of the keys.
+struct View {
+    /// Only keys that begin so, shown without it.
+    prefix: &'static str,
+    /// Hidden keys too.
+    hidden: bool,
+    regex: Option<Regex>,
+}
+
+impl View {
+    fn of<S>(server: &AtServer<S>, client: &Client, scan: &Scan) -> Result<Self, AtError> {
+        if let Some(of) = scan.of.as_ref().filter(|of| **of != server.at_sign) {
+            return Err(if client.is_owner() {
+                let text = format!("this server does not scan the keys of {of}");
+                AtError::new(ErrorCode::SecondaryNotFound, text)
+            } else {
+                let text = "Scan to another atSign cannot be performed without auth";
+                AtError::new(ErrorCode::Unauthenticated, text)
+            });
+        }
+        let regex = scan.regex.as_deref().map(regex).transpose()?;
+        Ok(if client.is_owner() {
+            Self { prefix: "", hidden: scan.show_hidden, regex }
+        } else {
+            Self { prefix: "public:", hidden: false, regex }
+        })
+    }
+
+    /// The name that is shown, `None` for a key that is not.
+    fn show<'a>(&self, key: &'a str) -> Option<&'a str> {
+        let is_hidden = if key.starts_with("public:__") || key.starts_with('_') {
+            !self.hidden
+        } else {
+            key.starts_with("public:_") || key.starts_with("private:") || key.starts_with("privatekey:")
+        };
+        if is_hidden || self.regex.as_ref().is_some_and(|regex| !regex.is_match(key)) {
+            return None;
+        }
+        key.strip_prefix(self.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STORED: [&str; 9] = [
+        "@bob:phone.wavi@alice",
+        "_hidden@alice",
+        "cached:public:x@bob",
+        "phone@alice",
+        "private:blocklist@alice",
+        "privatekey:at_secret",
+        "public:__hidden@alice",
+        "public:_session@alice",
+        "public:phone@alice",
+    ];
+
+    fn shown(view: &View) -> Vec<&'static str> {
+        STORED.iter().filter_map(|key| view.show(key)).collect()
+    }
+
+    #[test]
+    fn the_owner_sees_all_but_what_is_hidden_and_what_the_server_keeps() {
+        let mut view = View { prefix: "", hidden: false, regex: None };
+        let visible = ["@bob:phone.wavi@alice", "cached:public:x@bob", "phone@alice", "public:phone@alice"];
+        assert_eq!(shown(&view), visible);
+        view.hidden = true;
+        assert_eq!(
+            shown(&view),
+            [
+                "@bob:phone.wavi@alice",
+                "_hidden@alice",
+                "cached:public:x@bob",
+                "phone@alice",
+                "public:__hidden@alice",
+                "public:phone@alice"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_stranger_sees_public_keys_without_their_prefix() {
+        let view = View { prefix: "public:", hidden: false, regex: None };
+        assert_eq!(shown(&view), ["phone@alice"]);
+    }
+
+    #[test]
+    fn a_regex_is_searched_in_the_stored_key() {
+        let regex = Some(regex("^public:.*@alice").expect("a regex"));
+        assert_eq!(shown(&View { prefix: "", hidden: false, regex }), ["public:phone@alice"]);
+    }
+
+    #[test]
+    fn a_regex_that_is_none_or_too_large_is_refused() {
+        for pattern in ["(", "[a", "a{1000}{1000}", "((((a{99}){99}){99}){99})"] {
+            assert!(regex(pattern).is_err(), "{pattern}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! `update`, `update:json` and `update:meta` (reference page sections 2.9 and 2.10).
+
+use atsign_protocol::verb::{Subject, Update, UpdateMeta};
+use atsign_protocol::{AtError, AtKey, AtSign, ErrorCode, MetadataChange, key};
+
+use crate::atserver::AtServer;
+use crate::session::Answer;
+use crate::store::{Change, Operation, Store};
+
+pub(super) async fn update<S: Store>(server: &AtServer<S>, update: Update) -> Result<Answer, AtError> {
+    let Update { uncommitted, key, metadata, value } = update;
+    let (key, committed) = match key {
+        Subject::PkamPublicKey => (key::PKAM_PUBLIC_KEY.to_owned(), false),
+        Subject::Key(key) => storable(&key, &server.at_sign)?,
+        Subject::OwnKey { visibility, entity } => {
+            storable(&AtKey::new(false, visibility, &entity, server.at_sign.clone())?, &server.at_sign)?
+        }
+    };
+    put(server, key, Some(value), metadata, Operation::UpdateAll, committed && !uncommitted).await
+}
+
+pub(super) async fn update_meta<S: Store>(
+    server: &AtServer<S>,
+    update: UpdateMeta,
+) -> Result<Answer, AtError> {
+    let UpdateMeta { uncommitted, key, metadata } = update;
+    let (key, committed) = storable(&key, &server.at_sign)?;
+    put(server, key, None, metadata, Operation::UpdateMeta, committed && !uncommitted).await
+}
+
+/// The name to store a key by, and whether the commit log has it.
+fn storable(key: &AtKey, own: &AtSign) -> Result<(String, bool), AtError> {
+    if key.owner != *own {
+        let text = format!(
+            "Invalid update command - sharedBy atsign {} should be same as current atsign {own}",
+            key.owner
+        );
+        return Err(AtError::new(ErrorCode::InvalidAtKey, text));
+    }
+    key.check_storable()?;
+    Ok((key.to_string(), key.is_committed()))
+}
+
+async fn put<S: Store>(
+    server: &AtServer<S>,
+    key: String,
+    value: Option<String>,
+    metadata: MetadataChange,
+    operation: Operation,
+    committed: bool,
+) -> Result<Answer, AtError> {
+    let by = server.at_sign.to_string();
+    let change = Change::Put { key, value, metadata, operation, committed, by };
+    let id = server.store.commit(change, server.now()).await?;
+    Ok(Answer::text(id.to_string()))
+}
