@@ -19,13 +19,21 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("cc", "gcc libc6-dev"),
 ];
 
-/// Installs the packages that are missing.
+/// Installs what the embedded cluster needs.
 ///
 /// # Errors
 /// Not root, or a package is missing and cannot be installed; the error names the command to run.
 pub(crate) fn prepare() -> Result<()> {
     require_root()?;
-    let missing = missing_packages();
+    install(&PROGRAMS)
+}
+
+/// Installs the packages of the programs that are missing.
+///
+/// # Errors
+/// A package cannot be installed; the error names the command to run.
+pub(crate) fn install(programs: &[(&str, &'static str)]) -> Result<()> {
+    let missing = missing_packages(programs);
     if missing.is_empty() {
         return Ok(());
     }
@@ -42,7 +50,7 @@ pub(crate) fn prepare() -> Result<()> {
         })
     })
     .with_context(|| format!("packages cannot be installed; try by hand: {by_hand}"))?;
-    let missing = missing_packages();
+    let missing = missing_packages(programs);
     ensure!(missing.is_empty(), "still missing after they were installed: {}", missing.join(" "));
     Ok(())
 }
@@ -73,8 +81,8 @@ pub(crate) fn is_installed(program: &str) -> bool {
     folders.iter().any(|folder| folder.join(program).is_file())
 }
 
-fn missing_packages() -> Vec<&'static str> {
-    let missing = PROGRAMS.iter().filter(|(program, _)| !is_installed(program));
+fn missing_packages(programs: &[(&str, &'static str)]) -> Vec<&'static str> {
+    let missing = programs.iter().filter(|(program, _)| !is_installed(program));
     let mut packages: Vec<_> = missing.flat_map(|(_, packages)| packages.split(' ')).collect();
     packages.sort_unstable();
     packages.dedup();

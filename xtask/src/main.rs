@@ -91,7 +91,7 @@ fn run(task: Task) -> Result<ExitCode> {
         }
         Task::Enter { name, command } => {
             let cluster = running(&name)?;
-            return Err(cluster::enter(&cluster, &command[0]).args(&command[1..]).exec().into());
+            return Err(cluster::inside(&cluster, &command[0]).args(&command[1..]).exec().into());
         }
         Task::Test(options) => return test::test(&options),
         Task::Generate { check } => generate::generate(check)?,

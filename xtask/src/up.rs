@@ -180,7 +180,7 @@ fn summary(conditions: &[Value]) -> String {
 fn prove(cluster: &Cluster) -> Result<()> {
     step("proof", "resolving @alice, logging in, writing and reading over TLS", || {
         let own = std::env::current_exe()?;
-        let proved = cluster::enter(cluster, own).args(["prove", "default", "alice"]).status()?;
+        let proved = cluster::inside(cluster, own).args(["prove", "default", "alice"]).status()?;
         ensure!(
             proved.success(),
             "@alice does not work yet; look at `cargo xtask kubectl logs deploy/alice`"

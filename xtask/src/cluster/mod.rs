@@ -64,6 +64,18 @@ pub(crate) fn enter(cluster: &Cluster, program: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// The same for a command that also looks up names of Services: there the cluster's DNS is everybody's. It sees a
+/// resolv.conf that nobody else does, in a mount namespace which goes when it ends.
+pub(crate) fn inside(cluster: &Cluster, program: impl AsRef<OsStr>) -> Command {
+    let mut command = enter(cluster, "unshare");
+    command
+        .args(["--mount", "--propagation", "slave", "--", "sh", "-c"])
+        .arg(r#"mount --bind "$0" /etc/resolv.conf && exec "$@""#)
+        .arg(network::resolv_conf(cluster))
+        .arg(program);
+    command
+}
+
 /// Applies manifests given as text.
 ///
 /// # Errors

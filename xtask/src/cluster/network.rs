@@ -3,6 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -43,6 +44,11 @@ pub(crate) fn ensure(cluster: &Cluster) -> Result<()> {
             String::from_utf8_lossy(&made.stderr).trim()
         );
     }
+    let resolv = format!(
+        "nameserver {DNS_IP}\nsearch default.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n"
+    );
+    fs::create_dir_all(cluster.state())?;
+    fs::write(resolv_conf(cluster), resolv)?;
     if run(cluster, "ip", &["route", "get", API_SERVICE_IP]) {
         return Ok(());
     }
@@ -78,6 +84,11 @@ pub(crate) fn enter(cluster: &Cluster, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("nsenter");
     command.arg(format!("--net={}", cluster.netns().display())).arg("--").arg(program);
     command
+}
+
+/// What a process inside may use as its /etc/resolv.conf, to look names up as a pod does.
+pub(crate) fn resolv_conf(cluster: &Cluster) -> PathBuf {
+    cluster.state().join("resolv.conf")
 }
 
 /// Removes the namespace and everything in it.

@@ -2,6 +2,7 @@
 
 mod binaries;
 mod hello;
+mod sdk;
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -38,13 +39,13 @@ enum Suite {
     Lint,
     /// Tests that need nothing but this machine
     Unit,
-    /// Tests against a real API server without nodes (targets `api_…`)
+    /// Tests against a real API server without nodes (target `cluster_api`)
     Api,
-    /// The Helm chart (targets `chart_…`)
+    /// The Helm chart (target `chart`)
     Chart,
     /// Tests in a real cluster (targets `cluster_…`)
     Cluster,
-    /// The official SDK in a real cluster (targets `cluster_sdk…`)
+    /// The official SDK in a real cluster (target `cluster_sdk`)
     Sdk,
 }
 
@@ -54,10 +55,10 @@ impl Suite {
     /// A test target's name says what it needs.
     fn of(target: &str) -> Self {
         match target {
-            _ if target.starts_with("cluster_sdk") => Self::Sdk,
+            "cluster_api" => Self::Api,
+            "cluster_sdk" => Self::Sdk,
+            "chart" => Self::Chart,
             _ if target.starts_with("cluster_") => Self::Cluster,
-            _ if target.starts_with("api_") => Self::Api,
-            _ if target.starts_with("chart_") => Self::Chart,
             _ => Self::Unit,
         }
     }
@@ -170,14 +171,18 @@ fn run_binaries(options: &Options, suites: &[Suite], cluster: &Cluster, report: 
         Tally::of(brought.context("the test cluster does not come up"))
     });
     for suite in in_cluster.into_iter().filter(|_| ready) {
+        let mut environment = environment(cluster, &servers);
+        if suite == Suite::Sdk {
+            environment.push(("ATSIGN_PYTHON", sdk::python(cluster.cache())?));
+        }
         report.run(suite, || {
             let mut tally = Tally::default();
             if suite == Suite::Cluster && filter.is_none() {
                 tally += Tally::of(hello::a_pod_writes_to_an_nfs_claim(cluster));
             }
             for test in of(suite) {
-                let command = cluster::enter(cluster, &test.executable);
-                tally += test.run(command, filter, &environment(cluster, &servers));
+                let command = cluster::inside(cluster, &test.executable);
+                tally += test.run(command, filter, &environment);
             }
             if tally.failed > 0 {
                 show_cluster(cluster);
