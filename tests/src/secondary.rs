@@ -1,0 +1,200 @@
+//! A secondary server of this workspace, started as a process for a test.
+//!
+//! The binary is `atsign-secondary` in the folder that `ATSIGN_BIN_DIR` names, else beside the test's own.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+
+use crate::client::Client;
+
+/// How long a server may take to greet; opening an empty store takes milliseconds.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The host name in the server's certificate.
+const HOST: &str = "localhost";
+
+/// Starts its arguments, prints the process id, and when standard input ends, kills what it started and removes the
+/// folder. So nothing is left of a server that a test process held for its whole life.
+const GUARD: &str = r#"exec 3<&0; folder=$1; shift; "$@" </dev/null >>"$folder/log" 2>&1 & child=$!; echo $child
+cat <&3 >/dev/null; kill -KILL $child 2>/dev/null; wait $child 2>/dev/null; rm -rf "$folder""#;
+
+/// A certificate authority and the certificate of one server.
+#[derive(Debug)]
+pub struct Credentials {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// A running secondary server; killed when dropped or when the test process ends.
+#[derive(Debug)]
+pub struct Secondary {
+    /// The atSign, with its `@`.
+    pub at_sign: String,
+    /// The secret of the onboarding.
+    pub secret: String,
+    /// Its process.
+    pub pid: u32,
+    /// Where it listens on loopback.
+    pub port: u16,
+    /// Where its admin port listens on loopback.
+    pub admin_port: u16,
+    /// Its files: `tls.crt`, `tls.key`, `cram`, `data`, `log`.
+    pub folder: PathBuf,
+    credentials: Credentials,
+    guard: Child,
+}
+
+impl Credentials {
+    fn new() -> Result<Self> {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "test authority");
+        Ok(Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate()?)? })
+    }
+
+    /// Writes a new certificate for [`HOST`] and its key, each by rename, as a mounted Secret changes.
+    fn write_pair(&self, folder: &Path) -> Result<()> {
+        let key = KeyPair::generate()?;
+        let certificate = CertificateParams::new([HOST.to_owned()])?.signed_by(&key, &self.issuer)?;
+        for (name, pem) in [("tls.crt", certificate.pem()), ("tls.key", key.serialize_pem())] {
+            std::fs::write(folder.join("new"), pem)?;
+            std::fs::rename(folder.join("new"), folder.join(name))?;
+        }
+        Ok(())
+    }
+}
+
+impl Secondary {
+    /// Starts a server of an atSign with an empty store and returns once it greets.
+    pub fn start(at_sign: &str) -> Result<Self> {
+        Self::start_with(at_sign, &[])
+    }
+
+    /// The same with more flags.
+    pub fn start_with(at_sign: &str, flags: &[&str]) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("atsign-secondary-").tempdir()?.keep();
+        let credentials = Credentials::new()?;
+        credentials.write_pair(&folder)?;
+        // As long as the one that the operator makes.
+        let secret = "5ec2e7".repeat(21) + "00";
+        std::fs::write(folder.join("cram"), &secret)?;
+        let (port, admin_port) = free_ports()?;
+        let mut guard = Command::new("sh")
+            .args(["-c", GUARD, "guard"])
+            .arg(&folder)
+            .arg(binary()?)
+            .args(["--at-sign", at_sign, "--listen", &format!("127.0.0.1:{port}")])
+            .args(["--admin-listen", &format!("127.0.0.1:{admin_port}")])
+            .arg("--shared-secret-file")
+            .arg(folder.join("cram"))
+            .arg("--tls-cert")
+            .arg(folder.join("tls.crt"))
+            .arg("--tls-key")
+            .arg(folder.join("tls.key"))
+            .arg("--storage-dir")
+            .arg(folder.join("data"))
+            .args(flags)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("start sh")?;
+        let mut pid = String::new();
+        BufReader::new(guard.stdout.take().context("the guard's standard output")?).read_line(&mut pid)?;
+        let pid = pid.trim().parse().with_context(|| format!("the guard printed {pid:?}"))?;
+        let at_sign = at_sign.to_owned();
+        let server = Self { at_sign, secret, pid, port, admin_port, folder, credentials, guard };
+        server.wait_until_it_serves()?;
+        Ok(server)
+    }
+
+    fn wait_until_it_serves(&self) -> Result<()> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            // Greeting alone is not enough: a server also greets while it waits for its store.
+            let served = self.connect().and_then(|mut client| client.request("scan"));
+            match served {
+                Ok(answer) if answer.starts_with("data:") => return Ok(()),
+                _ if Instant::now() < deadline && self.is_alive() => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                other => bail!("the server does not serve: {other:?}\n{}", self.log()),
+            }
+        }
+    }
+
+    /// A connection that has read the greeting.
+    pub fn connect(&self) -> Result<Client> {
+        Client::connect_to(&format!("127.0.0.1:{}", self.port), HOST, &self.authority())
+    }
+
+    /// A connection that has proved to be the owner by the secret.
+    pub fn connect_as_owner(&self) -> Result<Client> {
+        let mut client = self.connect()?;
+        client.cram(&self.at_sign, &self.secret)?;
+        Ok(client)
+    }
+
+    /// The certificate authority of the server's certificate, PEM.
+    pub fn authority(&self) -> String {
+        self.credentials.issuer.pem()
+    }
+
+    /// Puts another certificate of the same authority into place.
+    pub fn renew_certificate(&self) -> Result<()> {
+        self.credentials.write_pair(&self.folder)
+    }
+
+    /// Whether its process runs.
+    pub fn is_alive(&self) -> bool {
+        // The guard has not waited for it yet, so a server that ended is a zombie: state Z, after the name in brackets.
+        std::fs::read_to_string(format!("/proc/{}/stat", self.pid))
+            .is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z')))
+    }
+
+    /// Sends it a signal, `TERM` or `KILL`.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        let status = Command::new("sh")
+            .args(["-c", "kill -s \"$1\" \"$2\"", "kill", name, &self.pid.to_string()])
+            .status()?;
+        ensure!(status.success(), "cannot send {name} to {}", self.pid);
+        Ok(())
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Secondary {
+    fn drop(&mut self) {
+        if let Some(mut stdin) = self.guard.stdin.take() {
+            let _ = stdin.flush();
+        }
+        // The guard reaps its child before it ends.
+        let _ = self.guard.wait();
+    }
+}
+
+/// Two ports that were free a moment ago.
+fn free_ports() -> Result<(u16, u16)> {
+    // Both are held until both are known, so that they differ.
+    let (first, second) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
+    Ok((first.local_addr()?.port(), second.local_addr()?.port()))
+}
+
+fn binary() -> Result<PathBuf> {
+    let folder = match std::env::var_os("ATSIGN_BIN_DIR") {
+        Some(folder) => PathBuf::from(folder),
+        // target/debug/deps/<test>
+        None => std::env::current_exe()?.ancestors().nth(2).context("the folder of the test")?.to_owned(),
+    };
+    let binary = folder.join("atsign-secondary");
+    ensure!(binary.exists(), "{} is missing: cargo build -p atsign-secondary", binary.display());
+    Ok(binary)
+}
