@@ -1,0 +1,106 @@
+//! What every reconcile shares.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use atsign_crds::{AtSign, AtSignTier};
+use kube::Client;
+use kube::core::DeserializeGuard;
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::Store;
+use kube::runtime::reflector::store::WriterDropped;
+
+use crate::authority::Authority;
+use crate::backoff::Backoff;
+use crate::metrics::Metrics;
+use crate::names;
+use crate::options::Options;
+use crate::usage::UsageCache;
+
+/// An AtSign as the watch gives it; one that is not as its schema says is an error in its place and stops nobody else.
+pub type GuardedAtSign = DeserializeGuard<AtSign>;
+/// A tier as the watch gives it.
+pub type GuardedTier = DeserializeGuard<AtSignTier>;
+
+/// The objects that the watches keep, pruned of what is not needed.
+#[derive(Clone)]
+pub struct Stores {
+    /// AtSigns, one store for each watched namespace, or one for all.
+    pub at_signs: Vec<Store<GuardedAtSign>>,
+    /// Tiers.
+    pub tiers: Store<GuardedTier>,
+}
+
+impl Stores {
+    /// Returns once every store was filled: who reconciles before could give one atSign to two.
+    pub async fn ready(&self) -> Result<(), WriterDropped> {
+        for store in &self.at_signs {
+            store.wait_until_ready().await?;
+        }
+        self.tiers.wait_until_ready().await
+    }
+
+    /// Every AtSign that can be read.
+    pub fn at_signs(&self) -> impl Iterator<Item = Arc<GuardedAtSign>> {
+        self.at_signs.iter().flat_map(Store::state)
+    }
+
+    /// Every tier that can be read.
+    pub fn tiers(&self) -> Vec<AtSignTier> {
+        self.tiers.state().iter().filter_map(|tier| tier.0.clone().ok()).collect()
+    }
+}
+
+/// What every reconcile shares.
+pub struct Context {
+    /// The client of the cluster.
+    pub client: Client,
+    /// The flags.
+    pub options: Options,
+    /// What the watches keep.
+    pub stores: Stores,
+    /// Writes Events.
+    pub recorder: Recorder,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Who failed how often.
+    pub backoff: Backoff,
+    /// What servers said of themselves.
+    pub usage: UsageCache,
+    authority: RwLock<Arc<Authority>>,
+}
+
+impl Context {
+    /// A context that signs with `authority`.
+    pub fn new(
+        client: Client,
+        options: Options,
+        stores: Stores,
+        metrics: Arc<Metrics>,
+        authority: Authority,
+    ) -> Self {
+        let reporter = Reporter {
+            controller: names::FIELD_MANAGER.to_owned(),
+            instance: Some(options.identity.clone()),
+        };
+        Self {
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
+            options,
+            stores,
+            metrics,
+            backoff: Backoff::default(),
+            usage: UsageCache::default(),
+            authority: RwLock::new(Arc::new(authority)),
+        }
+    }
+
+    /// The authority as it is now.
+    pub fn authority(&self) -> Arc<Authority> {
+        self.authority.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Signs with `authority` from now on.
+    pub fn set_authority(&self, authority: Authority) {
+        *self.authority.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(authority);
+    }
+}

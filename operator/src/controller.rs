@@ -1,0 +1,255 @@
+//! What is watched, and what wakes whom. Watches keep as little as they can: children as metadata, by label, and no
+//! managed fields, which are four fifths of an object's memory.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, Shared};
+use futures::{FutureExt as _, StreamExt as _};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::api::Api;
+use kube::core::PartialObjectMeta;
+use kube::runtime::controller::{Config, Controller};
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{WatchStreamExt as _, controller, watcher};
+use kube::{Client, Resource, ResourceExt as _};
+
+use crate::authority::Authority;
+use crate::context::{Context, GuardedAtSign, GuardedTier, Stores};
+use crate::metrics::Metrics;
+use crate::names;
+use crate::options::Options;
+use crate::reconcile::{after_failure, reconcile};
+use crate::{status, trust};
+
+/// How long events of one AtSign are gathered before it is reconciled: a rollout comes as a burst.
+const GATHER: Duration = Duration::from_millis(100);
+/// How often the authority is looked at.
+const AUTHORITY_PERIOD: Duration = Duration::from_secs(600);
+/// How often AtSigns are counted.
+const COUNT_PERIOD: Duration = Duration::from_secs(15);
+
+/// Reconciles until `stop`, then lets what is under way end.
+pub async fn run(
+    client: Client,
+    options: Options,
+    metrics: Arc<Metrics>,
+    authority: Authority,
+    stop: impl Future<Output = ()> + Send + 'static,
+) {
+    let stop: Shared<BoxFuture<'static, ()>> = stop.boxed().shared();
+    let scopes: Vec<Option<String>> = match options.watch_namespaces.as_slice() {
+        [] => vec![None],
+        namespaces => namespaces.iter().cloned().map(Some).collect(),
+    };
+    let (tiers, tier_writers) = tier_stores(scopes.len());
+    let (at_signs, writers): (Vec<_>, Vec<_>) =
+        scopes.iter().map(|_| reflector::store::<GuardedAtSign>()).unzip();
+    let stores = Stores { at_signs, tiers };
+    let context = Arc::new(Context::new(client, options, stores, metrics, authority));
+    let controllers = scopes.into_iter().zip(writers).zip(tier_writers).enumerate().map(
+        |(index, ((scope, writer), (tier_store, tier_writer)))| {
+            let scope = Scope {
+                namespace: scope,
+                at_signs: context.stores.at_signs[index].clone(),
+                tiers: tier_store,
+            };
+            scope.run(writer, tier_writer, context.clone(), stop.clone())
+        },
+    );
+    let chores = async {
+        tokio::select! {
+            () = keep_authority(&context) => {}
+            () = count(&context) => {}
+            () = stop.clone() => {}
+        }
+    };
+    tokio::join!(futures::future::join_all(controllers), chores);
+}
+
+type TierStore = (Store<GuardedTier>, Writer<GuardedTier>);
+
+/// A store of tiers for each scope; the first is the one that is read.
+fn tier_stores(count: usize) -> (Store<GuardedTier>, Vec<TierStore>) {
+    let stores: Vec<TierStore> = (0..count.max(1)).map(|_| reflector::store()).collect();
+    (stores[0].0.clone(), stores)
+}
+
+/// One watched namespace, or all.
+struct Scope {
+    namespace: Option<String>,
+    at_signs: Store<GuardedAtSign>,
+    tiers: Store<GuardedTier>,
+}
+
+impl Scope {
+    async fn run(
+        self,
+        writer: Writer<GuardedAtSign>,
+        tier_writer: Writer<GuardedTier>,
+        context: Arc<Context>,
+        stop: Shared<BoxFuture<'static, ()>>,
+    ) {
+        let client = &context.client;
+        let children = watcher::Config::default().labels(names::MANAGED);
+        let at_signs = watcher(self.api::<GuardedAtSign>(client), watcher::Config::default())
+            .default_backoff()
+            .modify(prune)
+            .reflect(writer)
+            .touched_objects();
+        let tiers = watcher(Api::<GuardedTier>::all(client.clone()), watcher::Config::default())
+            .default_backoff()
+            .modify(prune)
+            .reflect(tier_writer)
+            .touched_objects();
+        let (of_tier, of_rival) = (self.at_signs.clone(), context.stores.clone());
+        let rivals = watcher(self.api::<GuardedAtSign>(client), watcher::Config::default())
+            .default_backoff()
+            .modify(prune)
+            .touched_objects();
+        drop(self.tiers);
+        let jobs: Api<PartialObjectMeta<Job>> = Api::namespaced(client.clone(), &context.options.namespace);
+        let config = Config::default().debounce(GATHER).concurrency(context.options.concurrency);
+        Controller::for_stream(at_signs, self.at_signs.clone())
+            .with_config(config)
+            .watches_stream(tiers, move |tier| served_by(&of_tier, &tier))
+            .watches_stream(rivals, move |at_sign| rivals_of(&of_rival, &at_sign))
+            .owns(scoped::<Deployment>(client, self.namespace.as_deref()), children.clone())
+            .owns(scoped::<Service>(client, self.namespace.as_deref()), children.clone())
+            .owns(scoped::<Secret>(client, self.namespace.as_deref()), children.clone())
+            .owns(scoped::<ConfigMap>(client, self.namespace.as_deref()), children.clone())
+            .owns(scoped::<NetworkPolicy>(client, self.namespace.as_deref()), children.clone())
+            .watches(
+                scoped::<PartialObjectMeta<PersistentVolumeClaim>>(client, self.namespace.as_deref()),
+                children.clone(),
+                |claim| named_by_labels(&claim),
+            )
+            .watches(
+                scoped::<PartialObjectMeta<Pod>>(client, self.namespace.as_deref()),
+                children.clone(),
+                |pod| named_by_labels(&pod),
+            )
+            .watches(jobs, children, |job| named_by_labels(&job))
+            .graceful_shutdown_on(stop)
+            .run(reconcile, after_failure, context.clone())
+            .for_each(|result| {
+                settle(&context, result);
+                std::future::ready(())
+            })
+            .await;
+    }
+
+    fn api<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(&self, client: &Client) -> Api<K> {
+        scoped(client, self.namespace.as_deref())
+    }
+}
+
+fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// Drops what nobody reads.
+fn prune<K: Resource>(object: &mut K) {
+    let metadata = object.meta_mut();
+    metadata.managed_fields = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+}
+
+/// The AtSigns that a tier may concern: those that name it, and those that name none, for it may be the default.
+fn served_by(at_signs: &Store<GuardedAtSign>, tier: &GuardedTier) -> Vec<ObjectRef<GuardedAtSign>> {
+    let tier = tier.name_any();
+    let concerned = at_signs.state().into_iter().filter(|at_sign| {
+        at_sign.0.as_ref().is_ok_and(|at_sign| at_sign.spec.tier.as_ref().is_none_or(|named| *named == tier))
+    });
+    concerned.map(|at_sign| ObjectRef::from_obj(at_sign.as_ref())).collect()
+}
+
+/// The other AtSigns that claim the atSign of one that came or went.
+fn rivals_of(stores: &Stores, at_sign: &GuardedAtSign) -> Vec<ObjectRef<GuardedAtSign>> {
+    let Some(identity) = at_sign.0.as_ref().ok().and_then(crate::validate::identity) else {
+        return Vec::new();
+    };
+    let uid = at_sign.uid();
+    stores
+        .at_signs()
+        .filter(|other| {
+            other.uid() != uid
+                && other
+                    .0
+                    .as_ref()
+                    .is_ok_and(|other| crate::validate::identity(other).as_ref() == Some(&identity))
+        })
+        .map(|other| ObjectRef::from_obj(other.as_ref()))
+        .collect()
+}
+
+/// The AtSign that a child without owner reference belongs to.
+fn named_by_labels<K: Resource>(child: &K) -> Option<ObjectRef<GuardedAtSign>> {
+    let name = child.labels().get(names::INSTANCE)?;
+    let namespace = child.labels().get(names::NAMESPACE).cloned().or_else(|| child.namespace())?;
+    Some(ObjectRef::new(name).within(&namespace))
+}
+
+type Settled<E> =
+    Result<(ObjectRef<GuardedAtSign>, controller::Action), controller::Error<E, watcher::Error>>;
+
+fn settle<E: std::error::Error>(context: &Context, result: Settled<E>) {
+    match result {
+        // Failures were noted where they happened.
+        Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
+        Err(controller::Error::ObjectNotFound(gone)) => {
+            context.backoff.forget(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
+        }
+        Err(controller::Error::QueueError(error)) => {
+            tracing::warn!(%error, "a watch was interrupted, it is started again");
+        }
+        Err(error @ controller::Error::RunnerError(_)) => tracing::error!(%error, "the controller failed"),
+    }
+}
+
+async fn keep_authority(context: &Context) {
+    loop {
+        tokio::time::sleep(AUTHORITY_PERIOD).await;
+        let options = &context.options;
+        let now = jiff::Timestamp::now();
+        match trust::keep(&context.client, &options.namespace, &options.cluster_domain, now).await {
+            Ok(authority) => context.set_authority(authority),
+            Err(error) => tracing::error!(%error, "the authority could not be kept"),
+        }
+    }
+}
+
+async fn count(context: &Context) {
+    loop {
+        let mut by_reason: HashMap<String, usize> = HashMap::new();
+        let mut malformed = 0;
+        for at_sign in context.stores.at_signs() {
+            match &at_sign.0 {
+                Ok(at_sign) => {
+                    let ready = at_sign.status.as_ref().and_then(status::ready_of);
+                    *by_reason
+                        .entry(ready.map_or("Unknown", |(_, reason)| reason).to_owned())
+                        .or_default() += 1;
+                }
+                Err(_) => malformed += 1,
+            }
+        }
+        context.metrics.counted(by_reason, malformed);
+        tokio::time::sleep(COUNT_PERIOD).await;
+    }
+}

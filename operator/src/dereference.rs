@@ -1,0 +1,210 @@
+//! First step: reads everything that one AtSign speaks of and everything that was made for it, as it is now.
+
+use std::collections::BTreeMap;
+
+use atsign_crds::{AtSign, AtSignTier};
+use atsign_protocol::Usage;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Namespace, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service,
+};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::{Api, ListParams};
+use kube::{Client, ResourceExt as _};
+
+use crate::context::{Context, Stores};
+use crate::names;
+
+/// Why something could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server refused or did not answer.
+    #[error("read {what}: {source}")]
+    Read {
+        /// What was asked for.
+        what: &'static str,
+        /// Why it did not come.
+        source: kube::Error,
+    },
+}
+
+/// Another AtSign that claims the same atSign.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rival {
+    /// Its namespace and name.
+    pub object: String,
+    /// When it was made.
+    pub created: Option<Time>,
+    /// Its UID.
+    pub uid: String,
+}
+
+/// What was made for an AtSign, and what it names, as far as it exists.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// The other AtSigns that claim this atSign.
+    pub rivals: Vec<Rival>,
+    /// All tiers.
+    pub tiers: Vec<AtSignTier>,
+    /// The labels of the AtSign's namespace.
+    pub namespace_labels: BTreeMap<String, String>,
+    /// The Deployment.
+    pub deployment: Option<Deployment>,
+    /// The Service.
+    pub service: Option<Service>,
+    /// The NetworkPolicy.
+    pub network_policy: Option<NetworkPolicy>,
+    /// Limits and trusted certificates.
+    pub config_map: Option<ConfigMap>,
+    /// The activation Secret: generated, or the one that `spec.activation` names.
+    pub activation: Option<Secret>,
+    /// The admin port's token.
+    pub admin: Option<Secret>,
+    /// The certificate: signed here, or the Secret that `spec.tls` names.
+    pub tls: Option<Secret>,
+    /// The claim: made here, or the one that `spec.storage` names.
+    pub claim: Option<PersistentVolumeClaim>,
+    /// The volume that the claim is bound to.
+    pub volume: Option<PersistentVolume>,
+    /// The volume on a tier's export.
+    pub static_volume: Option<PersistentVolume>,
+    /// All StorageClasses.
+    pub storage_classes: Vec<StorageClass>,
+    /// The Job that makes the directory on a tier's export.
+    pub storage_job: Option<Job>,
+    /// The server's pods.
+    pub pods: Vec<Pod>,
+    /// What the server says of itself.
+    pub usage: Option<Usage>,
+}
+
+/// Reads the AtSign itself. The watch's copy may be older than what this operator wrote last, and then the same would be
+/// written again.
+pub async fn at_sign(client: &Client, namespace: &str, name: &str) -> Result<Option<AtSign>, Error> {
+    let api: Api<AtSign> = Api::namespaced(client.clone(), namespace);
+    api.get_opt(name).await.map_err(|source| Error::Read { what: "the AtSign", source })
+}
+
+/// Reads everything else.
+pub async fn dereference(context: &Context, at_sign: &AtSign) -> Result<Observed, Error> {
+    let client = &context.client;
+    let namespace = at_sign.namespace().unwrap_or_default();
+    let name = at_sign.name_any();
+    let spec = &at_sign.spec;
+    let activation = spec.activation.as_ref().and_then(|activation| activation.secret_name.clone());
+    let tls = spec.tls.as_ref().and_then(|tls| tls.secret_name.clone());
+    let claim = spec.storage.as_ref().and_then(|storage| storage.existing_claim.clone());
+
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), &namespace);
+    let secret = async |name: String| read("a Secret", secrets.get_opt(&name).await);
+    let claim: Option<PersistentVolumeClaim> = {
+        let api: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &namespace);
+        read("the PersistentVolumeClaim", api.get_opt(&claim.unwrap_or_else(|| name.clone())).await)?
+    };
+    let volumes: Api<PersistentVolume> = Api::all(client.clone());
+    let bound = claim.as_ref().and_then(|claim| claim.spec.as_ref()?.volume_name.clone());
+    let volume = match bound {
+        Some(bound) => read("the PersistentVolume", volumes.get_opt(&bound).await)?,
+        None => None,
+    };
+    let tiers = context.stores.tiers();
+    let static_volume = if tiers.iter().any(has_export) || volume.as_ref().is_some_and(is_on_export) {
+        read("the PersistentVolume", volumes.get_opt(&names::volume(&namespace, &name)).await)?
+    } else {
+        None
+    };
+    let pods = pods(client, &namespace, &name).await?;
+    Ok(Observed {
+        rivals: rivals(&context.stores, at_sign),
+        namespace_labels: namespace_labels(client, &namespace, &tiers).await?,
+        deployment: one("the Deployment", client, &namespace, &name).await?,
+        service: one("the Service", client, &namespace, &name).await?,
+        network_policy: one("the NetworkPolicy", client, &namespace, &name).await?,
+        config_map: one("the ConfigMap", client, &namespace, &names::config(&name)).await?,
+        activation: secret(activation.unwrap_or_else(|| names::activation(&name))).await?,
+        admin: secret(names::admin(&name)).await?,
+        tls: secret(tls.unwrap_or_else(|| names::tls(&name))).await?,
+        storage_classes: storage_classes(client).await?,
+        storage_job: if tiers.iter().any(has_export) {
+            let uid = at_sign.uid().unwrap_or_default();
+            one("the storage Job", client, &context.options.namespace, &names::init_job(&uid)).await?
+        } else {
+            None
+        },
+        usage: context.usage.of(&pods).await,
+        claim,
+        volume,
+        static_volume,
+        tiers,
+        pods,
+    })
+}
+
+/// The pods of an AtSign's server.
+pub async fn pods(client: &Client, namespace: &str, name: &str) -> Result<Vec<Pod>, Error> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let selector = names::selector(name).into_iter().map(|(key, value)| format!("{key}={value}"));
+    let selector = ListParams::default().labels(&selector.collect::<Vec<_>>().join(","));
+    Ok(read("the pods", api.list(&selector).await)?.items)
+}
+
+/// The other AtSigns that claim the same atSign, wherever they are.
+fn rivals(stores: &Stores, at_sign: &AtSign) -> Vec<Rival> {
+    let Some(identity) = crate::validate::identity(at_sign) else { return Vec::new() };
+    let uid = at_sign.uid();
+    stores
+        .at_signs()
+        .filter_map(|other| {
+            let other = other.0.as_ref().ok()?;
+            let same = other.uid() != uid && crate::validate::identity(other).as_ref() == Some(&identity);
+            same.then(|| Rival {
+                object: format!("{}/{}", other.namespace().unwrap_or_default(), other.name_any()),
+                created: other.creation_timestamp(),
+                uid: other.uid().unwrap_or_default(),
+            })
+        })
+        .collect()
+}
+
+async fn namespace_labels(
+    client: &Client,
+    namespace: &str,
+    tiers: &[AtSignTier],
+) -> Result<BTreeMap<String, String>, Error> {
+    if tiers.iter().all(|tier| tier.spec.namespace_selector.is_none()) {
+        return Ok(BTreeMap::new());
+    }
+    let api: Api<Namespace> = Api::all(client.clone());
+    Ok(read("the namespace", api.get(namespace).await)?.metadata.labels.unwrap_or_default())
+}
+
+async fn storage_classes(client: &Client) -> Result<Vec<StorageClass>, Error> {
+    let api: Api<StorageClass> = Api::all(client.clone());
+    Ok(read("the StorageClasses", api.list(&ListParams::default()).await)?.items)
+}
+
+fn has_export(tier: &AtSignTier) -> bool {
+    tier.spec.storage.as_ref().is_some_and(|storage| storage.nfs.is_some())
+}
+
+fn is_on_export(volume: &PersistentVolume) -> bool {
+    volume.labels().contains_key(names::NAMESPACE)
+}
+
+async fn one<K>(what: &'static str, client: &Client, namespace: &str, name: &str) -> Result<Option<K>, Error>
+where
+    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    read(what, api.get_opt(name).await)
+}
+
+fn read<T>(what: &'static str, answer: kube::Result<T>) -> Result<T, Error> {
+    answer.map_err(|source| Error::Read { what, source })
+}

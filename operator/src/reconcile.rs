@@ -1,0 +1,172 @@
+//! One pass over one AtSign.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use atsign_crds::AtSign;
+use atsign_crds::name::PAUSED_ANNOTATION;
+use jiff::Timestamp;
+use kube::runtime::controller::Action;
+use kube::{Resource as _, ResourceExt as _};
+use tracing::Instrument as _;
+
+use crate::apply::{self, apply};
+use crate::authority;
+use crate::backoff::jittered;
+use crate::build::build;
+use crate::condition::{Because, Progress};
+use crate::context::{Context, GuardedAtSign};
+use crate::dereference::{self, dereference};
+use crate::finalize::{self, finalize};
+use crate::status::{Outcome, ready_of};
+use crate::update_status::update_status;
+use crate::validate::{self, validate};
+
+/// How soon a refused AtSign is looked at again: what it lacks may be something that nobody watches, such as a Secret.
+const REFUSED: Duration = Duration::from_secs(30);
+/// How soon one that passes by itself is looked at again.
+const PASSES: Duration = Duration::from_secs(2);
+/// How soon an AtSign that waits for something is looked at again, though its objects are watched.
+const WAITING: Duration = Duration::from_secs(15);
+
+/// Why a pass failed: what will be tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Something could not be read.
+    #[error(transparent)]
+    Dereference(#[from] dereference::Error),
+    /// No certificate could be made.
+    #[error(transparent)]
+    Build(#[from] authority::Error),
+    /// Something could not be written.
+    #[error(transparent)]
+    Apply(#[from] apply::Error),
+    /// The deletion could not go on.
+    #[error(transparent)]
+    Finalize(#[from] finalize::Error),
+}
+
+impl Error {
+    /// The reason that metrics and logs give.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Dereference(_) => "DereferenceFailed",
+            Self::Build(_) => "BuildFailed",
+            Self::Apply(error) if error.refusal().is_some() => "ApplyRefused",
+            Self::Apply(_) => "ApplyFailed",
+            Self::Finalize(_) => "FinalizeFailed",
+        }
+    }
+}
+
+/// One pass, counted and logged, for the controller.
+pub async fn reconcile(object: Arc<GuardedAtSign>, context: Arc<Context>) -> Result<Action, Error> {
+    let (namespace, name) = (object.meta().namespace.clone().unwrap_or_default(), object.name_any());
+    let span = tracing::info_span!("reconcile", kind = "AtSign", namespace, name);
+    async {
+        let started = Instant::now();
+        let result = match &object.0 {
+            Ok(_) => pass(&context, &namespace, &name).await,
+            // It was stored before the schema said otherwise, or past it. A change of it comes by the watch.
+            Err(malformed) => {
+                tracing::error!(error = %malformed, "the AtSign is not as its schema says; correct it with kubectl edit");
+                Ok(Action::await_change())
+            }
+        };
+        context.metrics.reconciled(started.elapsed());
+        if result.is_ok() {
+            context.backoff.forget(&namespace, &name);
+        }
+        result
+    }
+    .instrument(span)
+    .await
+}
+
+/// What the controller does after a failure.
+pub fn after_failure(object: Arc<GuardedAtSign>, error: &Error, context: Arc<Context>) -> Action {
+    let (namespace, name) = (object.meta().namespace.clone().unwrap_or_default(), object.name_any());
+    let wait = context.backoff.failed(&namespace, &name);
+    context.metrics.failed(error.reason(), context.backoff.waiting());
+    tracing::warn!(
+        kind = "AtSign", namespace, name, %error, reason = error.reason(), again_in = ?wait, "the AtSign could not be reconciled"
+    );
+    Action::requeue(wait)
+}
+
+async fn pass(context: &Context, namespace: &str, name: &str) -> Result<Action, Error> {
+    let Some(at_sign) = dereference::at_sign(&context.client, namespace, name).await? else {
+        return Ok(Action::await_change());
+    };
+    if at_sign.annotations().get(PAUSED_ANNOTATION).is_some_and(|paused| paused == "true") {
+        return Ok(Action::await_change());
+    }
+    if at_sign.metadata.deletion_timestamp.is_some() {
+        return delete(context, &at_sign).await;
+    }
+    serve(context, &at_sign).await
+}
+
+/// dereference → validate → build → apply → `update_status`.
+async fn serve(context: &Context, at_sign: &AtSign) -> Result<Action, Error> {
+    let now = Timestamp::now();
+    let observed = dereference(context, at_sign).await?;
+    let server = match validate(at_sign, &observed, &context.options.cluster_domain, now) {
+        Ok(server) => server,
+        Err(refusal) => {
+            if let validate::Error::AtSignTaken { .. } = refusal {
+                apply::withdraw(context, at_sign, &observed).await?;
+            }
+            return refuse(context, at_sign, &refusal, now).await;
+        }
+    };
+    let prepared = build(&server, &observed, &context.authority(), &context.options, now)?;
+    let applied = match apply(context, at_sign, &server, &observed, prepared).await {
+        Ok(applied) => applied,
+        Err(error) => return Err(blame(context, at_sign, error, now).await),
+    };
+    let outcome = Outcome::Applied(&server, &observed, &applied);
+    let status = update_status(context, at_sign, &outcome, now).await?;
+    let settled = ready_of(&status).is_some_and(|(ready, reason)| ready == "True" || reason == "Suspended");
+    // Who has not logged in yet will soon, and will want to see it.
+    let soon = !settled || status.activated == Some(false);
+    Ok(Action::requeue(jittered(if soon { WAITING } else { context.options.resync })))
+}
+
+async fn delete(context: &Context, at_sign: &AtSign) -> Result<Action, Error> {
+    match finalize(context, at_sign).await? {
+        None => Ok(Action::await_change()),
+        Some(progress) => {
+            update_status(context, at_sign, &Outcome::Not(progress), Timestamp::now()).await?;
+            Ok(Action::requeue(jittered(PASSES)))
+        }
+    }
+}
+
+async fn refuse(
+    context: &Context,
+    at_sign: &AtSign,
+    refusal: &validate::Error,
+    now: Timestamp,
+) -> Result<Action, Error> {
+    let because = Because::new(refusal.reason(), refusal.to_string());
+    let (progress, wait) = if refusal.passes() {
+        (Progress::Reconciling(because), PASSES)
+    } else {
+        (Progress::Stalled(because), REFUSED)
+    };
+    update_status(context, at_sign, &Outcome::Not(progress), now).await?;
+    Ok(Action::requeue(jittered(wait)))
+}
+
+/// Where the API server refused for a reason that a person must remove, the AtSign says so.
+async fn blame(context: &Context, at_sign: &AtSign, error: apply::Error, now: Timestamp) -> Error {
+    if let Some(refusal) = error.refusal() {
+        let because = Because::new("ApplyRefused", format!("the API server refused: {refusal}"));
+        let outcome = Outcome::Not(Progress::Troubled(because));
+        if let Err(error) = update_status(context, at_sign, &outcome, now).await {
+            tracing::warn!(%error, "the status could not be written");
+        }
+    }
+    error.into()
+}

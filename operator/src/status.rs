@@ -1,0 +1,206 @@
+//! What is said of an AtSign. Pure: [`update_status`](crate::update_status) writes it.
+
+use atsign_crds::condition::READY;
+use atsign_crds::{AtSign, AtSignStatus, MemoryStatus, StorageStatus, quantity};
+use atsign_protocol::Usage;
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+
+use crate::build::{Applied, Resources, template};
+use crate::condition::{self, Because, Progress};
+use crate::dereference::Observed;
+use crate::pod_problem;
+use crate::validate::Server;
+
+/// What a reconcile came to.
+pub enum Outcome<'a> {
+    /// Everything is applied.
+    Applied(&'a Server, &'a Observed, &'a Resources<Applied>),
+    /// Nothing was, or not all.
+    Not(Progress),
+}
+
+/// The status for `outcome`.
+pub fn status(at_sign: &AtSign, outcome: &Outcome<'_>, now: Timestamp) -> AtSignStatus {
+    let previous = at_sign.status.clone().unwrap_or_default();
+    let generation = at_sign.metadata.generation;
+    match outcome {
+        Outcome::Not(progress) => {
+            let pending = None;
+            AtSignStatus {
+                observed_generation: generation,
+                conditions: condition::conditions(progress, pending, &previous.conditions, generation, now),
+                ..previous
+            }
+        }
+        Outcome::Applied(server, observed, applied) => {
+            let progress = progress(server, observed, applied);
+            let pending = applied.pod_settings_pending.then(|| pending(server));
+            let address = match progress {
+                Progress::Ready(_) => Some(server.address.clone()),
+                _ => previous.address,
+            };
+            let usage = observed.usage.as_ref();
+            AtSignStatus {
+                observed_generation: generation,
+                at_sign: Some(server.at_sign.to_string()),
+                tier: server.tier.clone(),
+                address,
+                activated: usage.map(|usage| usage.activated).or(previous.activated),
+                memory: memory(observed, usage, previous.memory),
+                storage: storage(observed, applied, usage, previous.storage),
+                conditions: condition::conditions(
+                    &progress,
+                    pending.as_ref(),
+                    &previous.conditions,
+                    generation,
+                    now,
+                ),
+            }
+        }
+    }
+}
+
+/// The part of a status that is written here: other fields and conditions have other writers.
+pub fn ours(status: &AtSignStatus) -> AtSignStatus {
+    let mut ours = status.clone();
+    if let Some(memory) = &mut ours.memory {
+        (memory.recommended, memory.placement, memory.last_resize_reason) = (None, None, None);
+    }
+    ours.memory = ours.memory.filter(|memory| *memory != MemoryStatus::default());
+    ours.storage = ours.storage.filter(|storage| *storage != StorageStatus::default());
+    ours.conditions.retain(|condition| condition::OURS.contains(&condition.type_.as_str()));
+    ours.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+    ours
+}
+
+/// The Ready condition's status and reason: what an Event is about.
+pub fn ready_of(status: &AtSignStatus) -> Option<(&str, &str)> {
+    let ready = status.conditions.iter().find(|condition| condition.type_ == READY)?;
+    Some((&ready.status, &ready.reason))
+}
+
+fn progress(server: &Server, observed: &Observed, applied: &Resources<Applied>) -> Progress {
+    if server.suspend {
+        return if observed.pods.is_empty() {
+            let message =
+                "stopped because spec.suspend is true, the data is kept; set it to false to start the server";
+            Progress::Suspended(Because::new("Suspended", message))
+        } else {
+            Progress::Reconciling(Because::new("Suspending", "waiting until the pod has ended"))
+        };
+    }
+    if is_available(&applied.deployment) {
+        let message = format!("{} is served at {}:{}", server.at_sign, server.host, template::PORT);
+        return Progress::Ready(Because::new("ServerReady", message));
+    }
+    pod_problem::find(
+        server,
+        &applied.deployment,
+        applied.claim.as_ref().or(observed.claim.as_ref()),
+        observed,
+    )
+}
+
+/// Whether the one pod of this very template answers.
+fn is_available(deployment: &Deployment) -> bool {
+    let Some(status) = &deployment.status else { return false };
+    let observed =
+        status.observed_generation.is_some() && status.observed_generation == deployment.metadata.generation;
+    observed
+        && status.available_replicas.unwrap_or_default() >= 1
+        && status.updated_replicas.unwrap_or_default() >= 1
+}
+
+fn pending(server: &Server) -> Because {
+    let (namespace, name) = (&server.namespace, &server.name);
+    Because::new(
+        "TierChanged",
+        format!(
+            "the tier's pod settings come with the next rollout; to have them now: kubectl annotate atsign -n {namespace} {name} {}=\"$(date)\" --overwrite",
+            atsign_crds::name::RESTART_ANNOTATION
+        ),
+    )
+}
+
+fn memory(
+    observed: &Observed,
+    usage: Option<&Usage>,
+    previous: Option<MemoryStatus>,
+) -> Option<MemoryStatus> {
+    let mut memory = previous.unwrap_or_default();
+    let limit = observed.pods.iter().find_map(limit_of);
+    memory.current = limit.map(quantity::display);
+    if let (Some(limit), Some(usage)) = (limit, usage) {
+        let used =
+            usage.anon.saturating_add(usage.kernel).saturating_add(usage.sock).saturating_add(usage.dirty);
+        memory.used = Some(quantity::display(to_an_eighth(used, limit)));
+    } else if limit.is_none() {
+        memory.used = None;
+    }
+    Some(memory)
+}
+
+fn storage(
+    observed: &Observed,
+    applied: &Resources<Applied>,
+    usage: Option<&Usage>,
+    previous: Option<StorageStatus>,
+) -> Option<StorageStatus> {
+    let claim = applied.claim.as_ref().or(observed.claim.as_ref());
+    let capacity = claim.and_then(|claim| claim.status.as_ref()?.capacity.as_ref()?.get("storage").cloned());
+    let used = usage.map(|usage| quantity::display(to_a_doubling(usage.store_bytes)));
+    Some(StorageStatus {
+        capacity: capacity.map(|capacity| capacity.0),
+        used: used.or(previous.unwrap_or_default().used),
+    })
+}
+
+/// The limit that the kubelet gave the server; what the pod asks for, until it has.
+fn limit_of(pod: &Pod) -> Option<u64> {
+    if pod.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let statuses =
+        pod.status.as_ref().and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
+    let given = statuses.iter().find(|status| status.name == template::CONTAINER);
+    let given = given.and_then(|status| status.resources.as_ref()?.limits.as_ref()?.get("memory"));
+    let asked = || {
+        let container =
+            pod.spec.as_ref()?.containers.iter().find(|container| container.name == template::CONTAINER)?;
+        container.resources.as_ref()?.limits.as_ref()?.get("memory")
+    };
+    quantity::bytes(&given.or_else(asked)?.0)
+}
+
+/// `used`, rounded up to an eighth of `limit`.
+fn to_an_eighth(used: u64, limit: u64) -> u64 {
+    let eighth = (limit / 8).max(1);
+    used.div_ceil(eighth).saturating_mul(eighth)
+}
+
+/// `bytes`, rounded up to a power of two of at least 64Ki.
+fn to_a_doubling(bytes: u64) -> u64 {
+    bytes.max(64 << 10).checked_next_power_of_two().unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_rounded_so_that_they_are_seldom_written() {
+        assert_eq!(quantity::display(to_an_eighth(1_000_000, 6 << 20)), "1536Ki");
+        assert_eq!(to_an_eighth(0, 6 << 20), 0);
+        assert_eq!(quantity::display(to_a_doubling(1)), "64Ki");
+        assert_eq!(quantity::display(to_a_doubling(70_000)), "128Ki");
+    }
+
+    #[test]
+    fn what_others_write_into_a_status_is_not_ours() {
+        let memory = MemoryStatus { recommended: Some("8Mi".to_owned()), ..MemoryStatus::default() };
+        let status = AtSignStatus { memory: Some(memory), ..AtSignStatus::default() };
+        assert_eq!(ours(&status), ours(&AtSignStatus::default()));
+    }
+}

@@ -1,0 +1,333 @@
+//! Second step: decides what is to run, or why nothing can. Pure: what needs another object was read before.
+
+mod claim;
+mod names_taken;
+mod secrets;
+mod tier;
+
+use std::collections::BTreeMap;
+
+use atsign_crds::{AtSign, DeletionPolicy, ExposeType, PodSettings};
+use atsign_protocol::at_sign;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::{Resource as _, ResourceExt as _};
+
+pub use claim::Storage;
+
+use crate::dereference::Observed;
+use crate::leaf::Unfit;
+
+/// The port that clients use where nothing else is said.
+pub const PORT: u16 = 6464;
+
+/// Why an AtSign cannot be served as it is written. Every text says what to do next.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A field that this version does not serve yet.
+    #[error("{0} is not served by this version of the operator yet; remove it")]
+    NotYetSupported(String),
+    /// The atSign is none.
+    #[error("{at_sign:?} is not an atSign: {why}; make another AtSign with a name that is one")]
+    InvalidAtSign {
+        /// What was written.
+        at_sign: String,
+        /// What is wrong with it.
+        why: at_sign::InvalidAtSign,
+    },
+    /// An older AtSign has it.
+    #[error(
+        "{at_sign} belongs to AtSign {owner}, which is older; delete this one, or that one if this one is meant"
+    )]
+    AtSignTaken {
+        /// The normalised atSign.
+        at_sign: String,
+        /// Namespace and name of who has it.
+        owner: String,
+    },
+    /// No such tier.
+    #[error("there is no AtSignTier {0}; create it, or name another in spec.tier (kubectl get atsigntiers)")]
+    TierNotFound(String),
+    /// The tier is not for this namespace.
+    #[error(
+        "AtSignTier {tier} is not for namespace {namespace}: its namespaceSelector does not match; name another in spec.tier, or have the namespace labelled"
+    )]
+    TierNotAllowed {
+        /// The tier.
+        tier: String,
+        /// The AtSign's namespace.
+        namespace: String,
+    },
+    /// Memory or storage that the tier does not sell.
+    #[error(
+        "{field} {value} is outside what {tier} allows ({range}); choose a value inside it, or another tier"
+    )]
+    OutsideTier {
+        /// The field of the AtSign.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// The tier, in words.
+        tier: String,
+        /// What it allows.
+        range: String,
+    },
+    /// An object that is not ours stands in the way.
+    #[error(
+        "{kind} {name} exists already and does not belong to this AtSign; rename or delete it, or delete this AtSign and make one with another metadata.name (spec.atSign may stay)"
+    )]
+    NameTaken {
+        /// Its kind.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The claim keeps the data of another atSign.
+    #[error(
+        "PersistentVolumeClaim {claim} keeps the data of {at_sign}; make an AtSign with another metadata.name, or delete that claim if its data is not needed any more"
+    )]
+    ClaimOfAnother {
+        /// The claim.
+        claim: String,
+        /// Whose data it keeps.
+        at_sign: String,
+    },
+    /// `storage.existingClaim` does not exist.
+    #[error(
+        "there is no PersistentVolumeClaim {0} in this namespace; create it, or remove spec.storage.existingClaim to have one made"
+    )]
+    ClaimNotFound(String),
+    /// No such StorageClass.
+    #[error("there is no StorageClass {0}; choose one of `kubectl get storageclass`")]
+    StorageClassNotFound(String),
+    /// No StorageClass is named and the cluster has no default.
+    #[error(
+        "no StorageClass is named and the cluster has no default one; set spec.storage.storageClassName, or mark a class as default (annotation storageclass.kubernetes.io/is-default-class: \"true\")"
+    )]
+    NoStorageClass,
+    /// The claim should grow and cannot.
+    #[error(
+        "PersistentVolumeClaim {claim} has {has} and cannot grow to {wanted}: its StorageClass does not allow expansion; set storage.size back to {has}, or copy the data to a larger claim and name it in storage.existingClaim"
+    )]
+    StorageCannotGrow {
+        /// The claim.
+        claim: String,
+        /// What it has.
+        has: String,
+        /// What is wanted.
+        wanted: String,
+    },
+    /// The Secret of `activation.secretName` is missing.
+    #[error(
+        "there is no Secret {0} in this namespace; create it: kubectl create secret generic {0} --from-literal=cram=$(openssl rand -hex 64), or remove spec.activation to have one generated"
+    )]
+    ActivationSecretNotFound(String),
+    /// The Secret holds no CRAM secret.
+    #[error(
+        "Secret {0} has no key `cram` with 128 hexadecimal characters; write one: kubectl create secret generic {0} --from-literal=cram=$(openssl rand -hex 64)"
+    )]
+    ActivationSecretInvalid(String),
+    /// The Secret of `tls.secretName` is missing.
+    #[error(
+        "there is no Secret {0} in this namespace; create it: kubectl create secret tls {0} --cert=… --key=…, or remove spec.tls to have the operator's own authority sign one"
+    )]
+    CertificateNotFound(String),
+    /// The certificate does not serve.
+    #[error(
+        "the certificate in Secret {secret} cannot be used: {why}; put one there that names {address}, or remove spec.tls"
+    )]
+    CertificateInvalid {
+        /// The Secret.
+        secret: String,
+        /// What is wrong.
+        why: Unfit,
+        /// The host that clients come to.
+        address: String,
+    },
+    /// What a deleted AtSign of this name left is still being removed. Passes by itself.
+    #[error("waiting until {kind} {name} of an earlier AtSign with this name is removed")]
+    CleanupPending {
+        /// Its kind.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+}
+
+impl Error {
+    /// The reason that conditions, Events and metrics give.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotYetSupported(_) => "NotYetSupported",
+            Self::InvalidAtSign { .. } => "InvalidAtSign",
+            Self::AtSignTaken { .. } => "AtSignTaken",
+            Self::TierNotFound(_) => "TierNotFound",
+            Self::TierNotAllowed { .. } => "TierNotAllowed",
+            Self::OutsideTier { .. } => "OutsideTier",
+            Self::NameTaken { .. } => "NameTaken",
+            Self::ClaimOfAnother { .. } => "ClaimOfAnother",
+            Self::ClaimNotFound(_) => "ClaimNotFound",
+            Self::StorageClassNotFound(_) => "StorageClassNotFound",
+            Self::NoStorageClass => "NoStorageClass",
+            Self::StorageCannotGrow { .. } => "StorageCannotGrow",
+            Self::ActivationSecretNotFound(_) => "ActivationSecretNotFound",
+            Self::ActivationSecretInvalid(_) => "ActivationSecretInvalid",
+            Self::CertificateNotFound(_) => "CertificateNotFound",
+            Self::CertificateInvalid { .. } => "CertificateInvalid",
+            Self::CleanupPending { .. } => "CleanupPending",
+        }
+    }
+
+    /// Whether it passes by itself, so that nobody has to do anything.
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::CleanupPending { .. })
+    }
+}
+
+/// Where the certificate or the CRAM secret comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The operator makes it, in the Secret of this name.
+    Generated(String),
+    /// A user keeps it, in the Secret of this name.
+    Kept(String),
+}
+
+impl Source {
+    /// The Secret's name.
+    pub fn secret(&self) -> &str {
+        match self {
+            Self::Generated(name) | Self::Kept(name) => name,
+        }
+    }
+}
+
+/// What is to run for one AtSign.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Name of the AtSign and of most that is made for it.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its UID.
+    pub uid: String,
+    /// What its children say of whose they are.
+    pub owner: OwnerReference,
+    /// The atSign, normalised.
+    pub at_sign: at_sign::AtSign,
+    /// The tier in force; `None` is the built-in one.
+    pub tier: Option<String>,
+    /// Bytes of memory that the server starts with.
+    pub memory: u64,
+    /// The tier's settings of pods.
+    pub pod: PodSettings,
+    /// Where the data is.
+    pub storage: Storage,
+    /// What becomes of it.
+    pub deletion_policy: DeletionPolicy,
+    /// No pods, data kept.
+    pub suspend: bool,
+    /// The value of the annotation that asks for a restart.
+    pub restart: Option<String>,
+    /// Where the CRAM secret comes from.
+    pub activation: Source,
+    /// Where the certificate comes from.
+    pub tls: Source,
+    /// The host that clients come to.
+    pub host: String,
+    /// What the directory answers: the host, and the port if it is not 6464.
+    pub address: String,
+    /// Every name that the certificate carries, the host first.
+    pub names: Vec<String>,
+    /// Annotations for the Service.
+    pub service_annotations: BTreeMap<String, String>,
+}
+
+/// The normalised atSign that an AtSign stands for, if it is one.
+pub fn identity(at_sign: &AtSign) -> Option<at_sign::AtSign> {
+    at_sign::AtSign::parse(&effective(at_sign)).ok()
+}
+
+fn effective(at_sign: &AtSign) -> String {
+    at_sign.spec.at_sign.clone().unwrap_or_else(|| format!("@{}", at_sign.name_any()))
+}
+
+/// Decides.
+pub fn validate(
+    at_sign: &AtSign,
+    observed: &Observed,
+    cluster_domain: &str,
+    now: Timestamp,
+) -> Result<Server, Error> {
+    let written = effective(at_sign);
+    let identity =
+        at_sign::AtSign::parse(&written).map_err(|why| Error::InvalidAtSign { at_sign: written, why })?;
+    is_first(at_sign, &identity, observed)?;
+    is_served(at_sign)?;
+    let tier = tier::choose(at_sign, observed)?;
+    names_taken::check(at_sign, observed)?;
+
+    let name = at_sign.name_any();
+    let namespace = at_sign.namespace().unwrap_or_default();
+    let service = format!("{name}.{namespace}.svc.{cluster_domain}");
+    let expose = at_sign.spec.expose.clone().unwrap_or_default();
+    let host = expose.hostname.unwrap_or_else(|| service.clone());
+    let address = match expose.port {
+        Some(port) if port != i32::from(PORT) => format!("{host}:{port}"),
+        _ => host.clone(),
+    };
+    let mut names = vec![host.clone()];
+    for own in [service, format!("{name}.{namespace}.svc"), format!("{name}.{namespace}"), name.clone()] {
+        if !names.contains(&own) {
+            names.push(own);
+        }
+    }
+    Ok(Server {
+        memory: tier.memory,
+        storage: claim::choose(at_sign, &identity, &tier, observed)?,
+        activation: secrets::activation(at_sign, observed)?,
+        tls: secrets::tls(at_sign, observed, &host, now)?,
+        tier: tier.name,
+        pod: tier.pod,
+        uid: at_sign.uid().unwrap_or_default(),
+        owner: at_sign.controller_owner_ref(&()).unwrap_or_default(),
+        at_sign: identity,
+        deletion_policy: at_sign.spec.deletion_policy.unwrap_or_default(),
+        suspend: at_sign.spec.suspend.unwrap_or_default(),
+        restart: at_sign.annotations().get(atsign_crds::name::RESTART_ANNOTATION).cloned(),
+        service_annotations: expose.annotations.unwrap_or_default(),
+        name,
+        namespace,
+        host,
+        address,
+        names,
+    })
+}
+
+/// Of two that claim an atSign the older keeps it: by creation time, then by UID, so that every reader agrees.
+fn is_first(at_sign: &AtSign, identity: &at_sign::AtSign, observed: &Observed) -> Result<(), Error> {
+    let own = (at_sign.creation_timestamp(), at_sign.uid().unwrap_or_default());
+    let older = observed.rivals.iter().filter(|rival| (rival.created.clone(), rival.uid.clone()) < own);
+    match older.min_by_key(|rival| (rival.created.clone(), rival.uid.clone())) {
+        None => Ok(()),
+        Some(owner) => Err(Error::AtSignTaken { at_sign: identity.to_string(), owner: owner.object.clone() }),
+    }
+}
+
+/// Refuses what a later version serves: better than to ignore what somebody relies on.
+fn is_served(at_sign: &AtSign) -> Result<(), Error> {
+    let spec = &at_sign.spec;
+    let exposed =
+        spec.expose.as_ref().is_some_and(|expose| expose.type_.unwrap_or_default() != ExposeType::ClusterIp);
+    let later = [
+        ("spec.backup", spec.backup.is_some()),
+        ("spec.restoreFrom", spec.restore_from.is_some()),
+        ("spec.image", spec.image.is_some()),
+        ("spec.expose.type other than ClusterIP", exposed),
+        ("spec.tls.issuerRef", spec.tls.as_ref().is_some_and(|tls| tls.issuer_ref.is_some())),
+    ];
+    match later.into_iter().find(|(_, set)| *set) {
+        None => Ok(()),
+        Some((field, _)) => Err(Error::NotYetSupported(field.to_owned())),
+    }
+}
