@@ -3,12 +3,13 @@
 //! Everything runs as plain processes beside the cluster, inside the network namespace it is given: nothing listens
 //! on the machine's own addresses, no system service starts, and no file of the machine is replaced.
 //!
-//! Order of use: [`prepare`] once, then [`Server::start`], the kubelet with [`mount::install`]'s folder first in its
-//! `PATH`, then [`Provisioner::start`](provisioner::Provisioner::start).
+//! Order of use: [`prepare`] once, [`Server::start`], [`mount::install`] into a folder that is first in the kubelet's
+//! `PATH`, and then the [`provisioner`] with its StorageClass.
 
 mod daemon;
 pub(crate) mod mount;
 mod packages;
+pub(crate) mod provisioner;
 mod server;
 
 pub(crate) use packages::prepare;
