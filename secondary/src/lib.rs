@@ -1,10 +1,21 @@
 //! One atSign's secondary server (atServer).
+//!
+//! [`process`] starts and ends it; [`listener`] accepts connections and starts a session for each; sessions ask the
+//! [`store`], which is ours by the rules of [`epoch`].
 
-pub mod epoch;
-pub mod store;
+pub mod activation;
+pub mod admin;
 pub mod atserver;
 pub mod connections;
+pub mod epoch;
+pub mod limits;
 pub mod listener;
+pub mod logs;
+pub mod memory;
+pub mod options;
+pub mod process;
 mod session;
+pub mod storage;
+pub mod store;
 pub mod tls;
 mod verb;

@@ -1,3 +1,5 @@
 //! One atSign's secondary server (atServer).
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    atsign_secondary::process::run()
+}

@@ -1,7 +1,7 @@
 //! Files that are read and written in aligned blocks, past the page cache.
 //!
 //! What another machine wrote must be seen at once, so these reads go to the server of the volume. A file system that
-//! refuses O_DIRECT is a local one, and there the page cache is what everybody sees.
+//! refuses `O_DIRECT` is a local one, and there the page cache is what everybody sees.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -10,7 +10,7 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// Size and alignment of a block: what every device and every NFS server accepts for O_DIRECT.
+/// Size and alignment of a block: what every device and every NFS server accepts for `O_DIRECT`.
 pub const BLOCK: usize = 4096;
 
 /// A buffer that starts at a multiple of [`BLOCK`].

@@ -153,7 +153,7 @@ impl EpochFiles {
         // The private name is litter from here on; a later holder removes it where this fails.
         let _ = fs::remove_file(&private);
         if let Err(error) = linked
-            && !self.read(number)?.is_some_and(|epoch| epoch.identity.token == identity.token)
+            && self.read(number)?.is_none_or(|epoch| epoch.identity.token != identity.token)
         {
             return match error {
                 rustix::io::Errno::EXIST => Ok(None),

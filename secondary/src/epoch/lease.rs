@@ -26,8 +26,8 @@ impl Term {
     /// Time to the next renewal: a tenth shorter at most, so that a thousand servers do not renew at once.
     /// `random` is any number.
     pub fn next_renewal(&self, random: u64) -> Duration {
-        let per_mille = u32::try_from(random % 100).unwrap_or(0);
-        self.renewal - self.renewal / 1000 * per_mille
+        let per_mille = 1000 - u32::try_from(random % 100).unwrap_or(0);
+        self.renewal / 1000 * per_mille
     }
 }
 

@@ -43,7 +43,7 @@ const CHECKPOINT_FRAMES: u32 = 256;
 const LOG_KEPT: u32 = 4 << 20;
 
 /// Keys deleted in one transaction when they expire.
-pub const EXPIRED_AT_ONCE: usize = 64;
+pub const EXPIRED_AT_ONCE: u32 = 64;
 
 /// Why a file was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -382,7 +382,7 @@ impl Database {
                 "SELECT key, EXISTS (SELECT 1 FROM commit_log WHERE commit_log.key = keys.key)
                  FROM keys WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2",
             )?
-            .query_map(params![now, EXPIRED_AT_ONCE as i64], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .query_map(params![now, EXPIRED_AT_ONCE], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<Result<_, _>>()?;
         for (key, committed) in &due {
             self.remove(key)?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rusqlite::ErrorCode;
 
 use super::StoreError;
-use super::database::{Database, DatabaseError, OpenError};
+use super::database::{Database, DatabaseError};
 use super::queue::{Job, Message};
 use super::sqlite::{End, Shared};
 use super::status::State;
@@ -68,28 +68,26 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// Opens the store of an epoch that is ours.
-    pub(super) fn open(
+    /// The open store of an epoch that is ours.
+    pub(super) fn new(
         holding: Holding,
+        database: Database,
         at_sign: String,
         cache_kib: u32,
         shared: Arc<Shared>,
         messages: Receiver<Message>,
-    ) -> Result<Self, (OpenError, Receiver<Message>, Holding)> {
-        match Database::open(holding.folder(), &at_sign, cache_kib) {
-            Err(error) => Err((error, messages, holding)),
-            Ok(database) => Ok(Self {
-                holding,
-                database: Some(database),
-                at_sign,
-                cache_kib,
-                shared,
-                messages,
-                stopping: false,
-                renewal: Duration::ZERO,
-                expiry: Some(0),
-                again: None,
-            }),
+    ) -> Self {
+        Self {
+            holding,
+            database: Some(database),
+            at_sign,
+            cache_kib,
+            shared,
+            messages,
+            stopping: false,
+            renewal: Duration::ZERO,
+            expiry: Some(0),
+            again: None,
         }
     }
 

@@ -7,7 +7,7 @@ pub mod queue;
 pub mod sqlite;
 pub mod status;
 
-pub use sqlite::{Config, End, SqliteStore, open};
+pub use sqlite::{Config, End, Opening, SqliteStore, open};
 pub use status::{State, Status};
 
 use atsign_protocol::{Metadata, MetadataChange};
@@ -36,6 +36,7 @@ pub enum Operation {
 
 /// One change of one key. It is applied whole or not at all, together with its entry in the commit log.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every change is the large one")]
 pub enum Change {
     /// Stores a value and merges metadata into what is stored.
     Put {

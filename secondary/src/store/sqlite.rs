@@ -13,6 +13,7 @@ use super::keeper::Keeper;
 use super::queue::{Queue, Weight};
 use super::status::{State, Status};
 use super::{Change, Page, Record, Store, StoreError};
+use crate::epoch::fence::Reading;
 use crate::epoch::files::EpochFiles;
 use crate::epoch::{Claimant, Holding, Lease, TakeoverError, Term, boottime};
 
@@ -85,27 +86,18 @@ pub fn open(config: Config) -> std::io::Result<Opening> {
     let (ready, store) = oneshot::channel();
     let (ended, end) = oneshot::channel();
     std::thread::Builder::new().name("store".to_owned()).stack_size(STACK).spawn(move || {
-        let (queue, messages) = Queue::new();
         let (at_sign, cache_kib) = (config.at_sign.clone(), config.cache_kib);
-        let holding = match take_over(config, &shared.status) {
-            Ok(holding) => holding,
+        let opened = take_over(config, &shared.status)
+            .and_then(|holding| open_database(holding, &at_sign, cache_kib, &shared));
+        let (holding, database) = match opened {
+            Ok(Some(opened)) => opened,
+            // Whoever waited for either answer may be gone: the process is ending.
+            Ok(None) => return drop(ended.send(End::Fenced)),
             Err(error) => return drop(ready.send(Err(error))),
         };
+        let (queue, messages) = Queue::new();
         let handle = SqliteStore { queue, shared: Arc::clone(&shared) };
-        let mut attempt = Keeper::open(holding, at_sign.clone(), cache_kib, Arc::clone(&shared), messages);
-        let keeper = loop {
-            match attempt {
-                Ok(keeper) => break keeper,
-                Err((error @ OpenError::Volume { .. }, messages, holding)) => {
-                    shared.status.set(State::Failing { epoch: holding.number(), reason: error.to_string() });
-                    std::thread::sleep(Duration::from_secs(1));
-                    attempt =
-                        Keeper::open(holding, at_sign.clone(), cache_kib, Arc::clone(&shared), messages);
-                }
-                Err((error, _, _)) => return drop(ready.send(Err(error.into()))),
-            }
-        };
-        // Whoever waited for either may be gone: the process is ending.
+        let keeper = Keeper::new(holding, database, at_sign, cache_kib, shared, messages);
         let _ = ended.send(keeper.serve(|| drop(ready.send(Ok(handle)))));
     })?;
     Ok(Opening { status, figures, store, end })
@@ -123,6 +115,29 @@ fn take_over(config: Config, status: &Arc<Status>) -> Result<Holding, TakeoverEr
         report: Box::new(move |progress| status.set(State::Claiming(progress))),
     }
     .take_over()
+}
+
+/// Opens the store of an epoch that is ours, and waits out a volume that fails. `None`: a successor has sealed us.
+fn open_database(
+    mut holding: Holding,
+    at_sign: &str,
+    cache_kib: u32,
+    shared: &Shared,
+) -> Result<Option<(Holding, Database)>, TakeoverError> {
+    loop {
+        match Database::open(holding.folder(), at_sign, cache_kib) {
+            Ok(database) => return Ok(Some((holding, database))),
+            Err(error @ OpenError::Volume { .. }) => {
+                shared.status.set(State::Failing { epoch: holding.number(), reason: error.to_string() });
+                std::thread::sleep(Duration::from_secs(1));
+                // It stays ours while it is tried, unless another server could reach the volume and has taken it.
+                if matches!(holding.renew(&shared.lease), Ok(Reading::Sealed)) {
+                    return Ok(None);
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 impl SqliteStore {

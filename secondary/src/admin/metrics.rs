@@ -1,0 +1,93 @@
+//! `/metrics`: the figures of one server in the text format of Prometheus.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Admin, usage};
+use crate::store::State;
+use crate::store::figures::{BOUNDS, Figures};
+
+/// All metrics.
+pub(super) async fn text(admin: &Admin) -> String {
+    let usage = usage::usage(admin).await;
+    let figures = &admin.figures;
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let ready = matches!(admin.status.state(), State::Serving { .. }) && admin.server.get().is_some();
+    let mut text = String::with_capacity(4096);
+    for (name, kind, help, value) in [
+        ("atsign_ready", "gauge", "1 while the store is ours and clients are served.", u64::from(ready)),
+        ("atsign_epoch", "gauge", "The epoch under which the store is ours, 0 while it is not.", usage.epoch),
+        ("atsign_activated", "gauge", "1 once the atSign was onboarded.", u64::from(usage.activated)),
+        ("atsign_connections", "gauge", "Open client connections.", u64::from(usage.connections)),
+        (
+            "atsign_connections_refused_total",
+            "counter",
+            "Connections refused for want of a slot.",
+            usage.refused,
+        ),
+        ("atsign_keys", "gauge", "Stored keys.", usage.keys),
+        ("atsign_store_bytes", "gauge", "Size of the store's files.", usage.store_bytes),
+        ("atsign_store_changes_total", "counter", "Changes on disk and confirmed.", count(&figures.changes)),
+        (
+            "atsign_store_changes_failed_total",
+            "counter",
+            "Changes refused or failed.",
+            count(&figures.failed),
+        ),
+        (
+            "atsign_store_keys_expired_total",
+            "counter",
+            "Keys deleted as they expired.",
+            count(&figures.expired),
+        ),
+        ("atsign_memory_limit_bytes", "gauge", "Memory that may be used, 0 for no limit.", usage.limit),
+        ("atsign_memory_needed_bytes", "gauge", "Memory that cannot be evicted.", usage.needed),
+        ("atsign_memory_anon_bytes", "gauge", "Anonymous memory.", usage.anon),
+        ("atsign_memory_kernel_bytes", "gauge", "Kernel memory.", usage.kernel),
+        ("atsign_memory_sock_bytes", "gauge", "Socket buffers.", usage.sock),
+        ("atsign_memory_dirty_bytes", "gauge", "Page cache that waits to be written.", usage.dirty),
+        (
+            "atsign_log_lines_dropped_total",
+            "counter",
+            "Log lines lost to a full queue.",
+            admin.logs.dropped(),
+        ),
+    ] {
+        head(&mut text, name, kind, help);
+        let _ = writeln!(text, "{name} {value}");
+    }
+    let name = "atsign_tls_not_after_timestamp_seconds";
+    head(&mut text, name, "gauge", "When the served certificate ends.");
+    let _ = writeln!(text, "{name} {}", usage.tls_not_after);
+    commits(&mut text, figures);
+    text
+}
+
+fn head(text: &mut String, name: &str, kind: &str, help: &str) {
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+/// How long transactions took, COMMIT, fsync and fence together.
+fn commits(text: &mut String, figures: &Figures) {
+    let name = "atsign_store_commit_seconds";
+    head(text, name, "histogram", "Time to commit, fsync and confirm one group of changes.");
+    let mut sum = 0;
+    for (index, bucket) in figures.commits.iter().enumerate() {
+        sum += bucket.load(Ordering::Relaxed);
+        match BOUNDS.get(index) {
+            Some(micros) => {
+                let _ = writeln!(text, "{name}_bucket{{le=\"{}\"}} {sum}", seconds(*micros));
+            }
+            None => {
+                let _ = writeln!(text, "{name}_bucket{{le=\"+Inf\"}} {sum}");
+            }
+        }
+    }
+    let total = seconds(figures.commit_micros.load(Ordering::Relaxed));
+    let _ = writeln!(text, "{name}_sum {total}\n{name}_count {sum}");
+}
+
+/// Microseconds as seconds, exactly.
+fn seconds(micros: u64) -> String {
+    format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
+}

@@ -1,0 +1,301 @@
+//! The process: in which order things start and end, and what its exit code says.
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use clap::Parser;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+
+use crate::admin::{self, Admin};
+use crate::atserver::{AtServer, Limits as Bounds, system_clock};
+use crate::epoch::{TakeoverError, Term};
+use crate::limits::Limits;
+use crate::logs::Logs;
+use crate::memory::Gauge;
+use crate::options::{Command, CommandLine, Options, SecretSource};
+use crate::store::{Config, End, Opening, SqliteStore, open};
+use crate::tls::Certificates;
+use crate::{activation, listener, storage};
+
+/// The exit codes, for `--help`.
+pub const EXIT_CODES: &str = "Exit codes:
+   0  stopped cleanly, or the work is done
+  64  a flag or variable makes no sense
+  65  the store is damaged, or parts of it are missing; nothing was changed
+  66  the storage directory cannot be used, or belongs to another atSign
+  69  an address cannot be listened on
+  70  a defect of this program
+  74  stopped, but the store could not be closed cleanly; acknowledged data is on disk
+  75  another server has taken the store over
+  78  certificate, key or activation secret cannot be read";
+
+/// Why the process ends. The numbers are those of sysexits.h.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exit {
+    Clean = 0,
+    Usage = 64,
+    Damaged = 65,
+    StorageUnusable = 66,
+    CannotListen = 69,
+    Defect = 70,
+    NotClosed = 74,
+    Fenced = 75,
+    Configuration = 78,
+}
+
+/// Closing the store may take so long: a volume that hangs must not keep the pod.
+const CLOSING: Duration = Duration::from_secs(10);
+
+/// `limits.json` is looked at so often.
+const LIMITS_EVERY: Duration = Duration::from_secs(5);
+
+/// Does what the command line says.
+pub fn run() -> ExitCode {
+    let exit = match CommandLine::try_parse() {
+        Err(error) => {
+            // To standard output for --help and --version; a closed one is no reason to fail.
+            let _ = error.print();
+            if error.use_stderr() { Exit::Usage } else { Exit::Clean }
+        }
+        Ok(CommandLine { command: Some(Command::Storage(command)), .. }) => match storage::run(&command) {
+            Ok(()) => Exit::Clean,
+            Err(error) => {
+                eprintln!("atsign-secondary: {error}");
+                Exit::StorageUnusable
+            }
+        },
+        Ok(CommandLine { flags, .. }) => match flags.resolve(|name| std::env::var(name).ok()) {
+            Ok(options) => start(&options),
+            Err(error) => {
+                eprintln!("atsign-secondary: {error}");
+                Exit::Usage
+            }
+        },
+    };
+    ExitCode::from(exit as u8)
+}
+
+fn start(options: &Options) -> Exit {
+    let files = options.log_dir.as_deref().map(|directory| (directory, options.log_file_size));
+    let logs = match Logs::start(options.log_level, files) {
+        Ok(logs) => logs,
+        Err(error) => {
+            eprintln!("atsign-secondary: the log cannot be started: {error}");
+            return Exit::Defect;
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let exit = match runtime {
+        Ok(runtime) => runtime.block_on(serve(options, &logs)).unwrap_or_else(|exit| exit),
+        Err(error) => {
+            tracing::error!(%error, "the runtime cannot be started");
+            Exit::Defect
+        }
+    };
+    tracing::info!(code = exit as u8, "ended");
+    logs.flush();
+    exit
+}
+
+/// Serves until a signal, or until the store is lost.
+async fn serve(options: &Options, logs: &Logs) -> Result<Exit, Exit> {
+    let mut stop = Stop::new().map_err(|error| {
+        tracing::error!(%error, "signals cannot be caught");
+        Exit::Defect
+    })?;
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(at_sign = options.at_sign.as_str(), version, "starting");
+    if matches!(options.secret, Some(SecretSource::Given(_))) {
+        tracing::warn!(
+            "the activation secret is visible in the process list; --shared-secret-file is better"
+        );
+    }
+
+    let holder = holder(options)?;
+    let Opening { status, figures, store, mut end } = open(Config {
+        storage: options.storage_dir.clone(),
+        at_sign: options.at_sign.as_str().to_owned(),
+        holder: holder.clone(),
+        term: Term::new(options.lease_term),
+        cache_kib: options.store_cache_kib,
+        dead: dead_holders(options),
+    })
+    .map_err(|error| {
+        tracing::error!(%error, "the store's thread cannot be started");
+        Exit::Defect
+    })?;
+    let admin = Arc::new(Admin {
+        status,
+        figures,
+        holder,
+        gauge: Gauge::find(options.memory_limit),
+        logs: logs.clone(),
+        server: OnceLock::new(),
+    });
+    // Alive from here on, also while somebody else holds the store.
+    let admin_listener = bind(options.admin_listen).await?;
+    tokio::spawn(admin::serve(admin_listener, Arc::clone(&admin)));
+    let certificates =
+        Certificates::load(options.tls_cert.clone(), options.tls_key.clone()).map_err(|error| {
+            tracing::error!(%error, "the certificate cannot be used");
+            Exit::Configuration
+        })?;
+
+    let store = tokio::select! {
+        store = store => claimed(store)?,
+        // Nothing is ours yet, so there is nothing to close.
+        () = stop.asked() => return Ok(Exit::Clean),
+    };
+    let prepared = activation::prepare(&store, &options.at_sign, options.secret.as_ref()).await;
+    if let Err(error) = prepared {
+        tracing::error!(%error, "the activation secret cannot be stored");
+        return Ok(close(&store, end).await.max_with(Exit::Configuration));
+    }
+
+    let public = match bind(options.listen).await {
+        Ok(public) => public,
+        Err(exit) => return Ok(close(&store, end).await.max_with(exit)),
+    };
+    let bounds = Bounds { connections: options.max_connections, ..Bounds::default() };
+    let at_sign = options.at_sign.clone();
+    let server = Arc::new(AtServer::new(at_sign, store.clone(), certificates, bounds, system_clock()));
+    tokio::spawn(follow_limits(options.clone(), Arc::clone(&server)));
+    let (drain, draining) = watch::channel(false);
+    let serving = tokio::spawn(listener::serve(public, Arc::clone(&server), draining));
+    let _ = admin.server.set(server);
+    tracing::info!(listen = %options.listen, "serving");
+
+    tokio::select! {
+        ended = &mut end => {
+            tracing::error!("the store was lost: another server has taken it over");
+            return Ok(exit_of(ended.ok()));
+        }
+        () = stop.asked() => {}
+    }
+    tracing::info!("stopping: commands under way are answered");
+    let _ = drain.send(true);
+    // It ends by itself, within the time that it gives its sessions.
+    let _ = serving.await;
+    Ok(close(&store, end).await)
+}
+
+impl Exit {
+    /// The worse of two reasons: what went wrong first, unless the store was lost on top of it.
+    fn max_with(self, first: Self) -> Self {
+        if self == Self::Fenced { self } else { first }
+    }
+}
+
+async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, Exit> {
+    TcpListener::bind(address).await.map_err(|error| {
+        tracing::error!(%error, %address, "cannot listen");
+        Exit::CannotListen
+    })
+}
+
+type Claimed = Result<Result<SqliteStore, TakeoverError>, oneshot::error::RecvError>;
+
+/// The store, or why there will be none.
+fn claimed(store: Claimed) -> Result<SqliteStore, Exit> {
+    let error = match store {
+        Ok(Ok(store)) => return Ok(store),
+        // Lost in the moment in which it was won.
+        Err(_) => return Err(Exit::Fenced),
+        Ok(Err(error)) => error,
+    };
+    tracing::error!(%error, "the store cannot be used");
+    Err(match error {
+        TakeoverError::Damaged(_) => Exit::Damaged,
+        TakeoverError::OtherAtSign { .. } | TakeoverError::Unsuitable(_) | TakeoverError::Io(_) => {
+            Exit::StorageUnusable
+        }
+    })
+}
+
+/// Closes the store, and does not wait for ever for a volume that hangs.
+async fn close(store: &SqliteStore, end: oneshot::Receiver<End>) -> Exit {
+    store.stop();
+    if let Ok(ended) = timeout(CLOSING, end).await {
+        return exit_of(ended.ok());
+    }
+    tracing::error!("the store could not be closed in time; its volume does not answer");
+    Exit::NotClosed
+}
+
+fn exit_of(end: Option<End>) -> Exit {
+    match end {
+        Some(End::Released) => Exit::Clean,
+        Some(End::Fenced) => Exit::Fenced,
+        Some(End::Unreleased(reason)) => {
+            tracing::error!(reason, "the store could not be closed cleanly");
+            Exit::NotClosed
+        }
+        None => Exit::Defect,
+    }
+}
+
+/// Who we are to other servers of this atSign: the pod, or this machine since it started.
+fn holder(options: &Options) -> Result<String, Exit> {
+    if let Some(holder) = &options.holder {
+        return Ok(holder.clone());
+    }
+    match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+        Ok(id) => Ok(id.trim().to_owned()),
+        Err(error) => {
+            tracing::error!(%error, "this machine has no boot id: give --holder-id");
+            Err(Exit::Usage)
+        }
+    }
+}
+
+/// Reads the attested deaths whenever the store is looked at. A file that cannot be read attests none.
+fn dead_holders(options: &Options) -> Box<dyn FnMut() -> Vec<String> + Send> {
+    let directory = options.limits_dir.clone();
+    Box::new(move || {
+        let read = directory.as_deref().map(Limits::read).transpose().ok().flatten();
+        read.map(|limits| limits.dead_holders).unwrap_or_default()
+    })
+}
+
+/// Lets changes of `limits.json` reach the server.
+async fn follow_limits(options: Options, server: Arc<AtServer<SqliteStore>>) {
+    let Some(directory) = options.limits_dir else { return };
+    let mut last = Limits::default();
+    loop {
+        match Limits::read(&directory) {
+            Ok(limits) if limits != last => {
+                let connections = limits.connections.unwrap_or(options.max_connections);
+                tracing::info!(connections, "limits were read");
+                server.set_limits(Bounds { connections, ..server.limits() });
+                last = limits;
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "limits.json cannot be read; what it said before holds"),
+        }
+        tokio::time::sleep(LIMITS_EVERY).await;
+    }
+}
+
+/// The signals that end a server.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
