@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::network::NODE_IP;
+use super::process::{self, Process};
 use super::state::Cluster;
 use super::tools::COREDNS;
 use super::{apply, kubectl, node};
@@ -20,7 +21,14 @@ const COREDNS_MANIFEST: &str = include_str!("../../cluster/manifests/coredns.yam
 /// # Errors
 /// An image cannot be built, a process not be started, or the API server refuses a manifest.
 pub(crate) fn ensure(cluster: &Cluster) -> Result<()> {
-    step("cluster", "add-ons: NFS server", || nfs_server(cluster)?.start())?;
+    step("cluster", "add-ons: NFS server, provisioner and StorageClass", || {
+        let server = nfs_server(cluster)?;
+        server.start()?;
+        Process::new("nfs-provisioner", cluster.bin().join("nfs-provisioner"))
+            .args(nfs::provisioner::arguments(&server, &cluster.kubeconfig()))
+            .ensure(cluster)?;
+        apply(cluster, nfs::provisioner::STORAGE_CLASS)
+    })?;
     step("cluster", "add-ons: CoreDNS", || {
         let digest = import_coredns(cluster)?;
         apply(cluster, &COREDNS_MANIFEST.replace("{digest}", &digest))
@@ -35,6 +43,7 @@ pub(crate) fn wait_ready(cluster: &Cluster) -> Result<()> {
     let available = "jsonpath={.status.availableReplicas}";
     let look_at = "`cargo xtask kubectl -n kube-system describe pods`";
     wait_until("CoreDNS is available", Duration::from_mins(1), look_at, || {
+        process::require_running(cluster, "nfs-provisioner")?;
         let asked = kubectl(cluster)
             .args(["-n", "kube-system", "get", "deployment", "coredns", "-o", available])
             .output()?;

@@ -9,6 +9,7 @@ pub(crate) mod process;
 mod state;
 mod teardown;
 pub(crate) mod tools;
+mod traces;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -31,6 +32,7 @@ pub(crate) fn up(cluster: &Cluster) -> Result<()> {
     nfs::prepare(cluster.cache())?;
     tools::prepare(cluster)?;
     step("cluster", &format!("{}: network namespace and keys", cluster.name()), || {
+        traces::remember(cluster)?;
         network::ensure(cluster)?;
         pki::ensure(cluster)
     })?;

@@ -44,6 +44,11 @@ impl Cluster {
         self.states.join(&self.name)
     }
 
+    /// Where the states of all clusters of this user are.
+    pub(crate) fn states(&self) -> &Path {
+        &self.states
+    }
+
     /// What must not outlive a reboot: containerd's running state and sockets.
     pub(crate) fn run(&self) -> PathBuf {
         Path::new("/run/atsign-operator").join(&self.name)

@@ -14,6 +14,7 @@ use super::network;
 use super::node::cgroup_hierarchies;
 use super::process;
 use super::state::Cluster;
+use super::traces;
 use crate::progress::step;
 
 /// Removes everything of the cluster but the shared cache.
@@ -27,7 +28,7 @@ pub(crate) fn down(cluster: &Cluster) -> Result<()> {
         unmount_all(cluster)?;
         network::remove(cluster)?;
         remove_cgroups(cluster)?;
-        remove_traces(cluster)?;
+        traces::remove(cluster)?;
         for folder in [cluster.run(), cluster.state()] {
             remove_folder(&folder)?;
         }
@@ -111,26 +112,6 @@ fn remove_cgroups(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// What the kubelet and the network plugins write outside the folders that they are given.
-fn remove_traces(cluster: &Cluster) -> Result<()> {
-    let state = cluster.state();
-    for link in entries(Path::new("/var/log/containers")) {
-        if fs::read_link(&link).is_ok_and(|target| target.starts_with(&state)) {
-            fs::remove_file(&link)?;
-        }
-    }
-    let network = format!("{}-", cluster.name());
-    for result in entries(Path::new("/var/lib/cni/results")) {
-        // A container's id follows; `atsign-test-…` is not one of `atsign`.
-        let name = result.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let id = name.strip_prefix(&network).and_then(|rest| rest.split('-').next());
-        if id.is_some_and(|id| id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit())) {
-            fs::remove_file(&result)?;
-        }
-    }
-    Ok(())
-}
-
 fn remove_folder(folder: &Path) -> Result<()> {
     let start = Instant::now();
     while folder.exists() {
@@ -155,6 +136,7 @@ fn below(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn entries(folder: &Path) -> Vec<PathBuf> {
+/// What stands in a folder; nothing if it is not there.
+pub(super) fn entries(folder: &Path) -> Vec<PathBuf> {
     fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect()
 }

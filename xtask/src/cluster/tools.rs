@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
 use super::state::{Cluster, lock};
+use crate::nfs;
 use crate::progress::step;
 
 /// A Go module of this repository and what is built from it.
@@ -155,7 +156,7 @@ impl Tool {
 pub(crate) fn prepare(cluster: &Cluster) -> Result<()> {
     let bin = cluster.bin();
     fs::create_dir_all(&bin)?;
-    for tool in [&KUBERNETES, &COREDNS, &HELM] {
+    for tool in [&KUBERNETES, &COREDNS, &HELM, &nfs::provisioner::PROVISIONER] {
         for program in fs::read_dir(tool.build(cluster.cache())?)? {
             let program = program?;
             let link = bin.join(program.file_name());

@@ -1,4 +1,4 @@
-//! The cluster's own check: a pod writes to an NFS claim, and the file is on the server.
+//! The cluster's own checks: names are looked up, and a pod writes to an NFS claim.
 
 use std::fs;
 use std::process::Command;
@@ -12,6 +12,20 @@ use crate::progress::{step, wait_until};
 
 const PROGRAM: &str = include_str!("../../cluster/hello/hello.c");
 const MANIFEST: &str = include_str!("../../cluster/manifests/hello.yaml");
+
+/// The name of a Service is an address inside the cluster's network.
+///
+/// # Errors
+/// The cluster's DNS does not know it, or says something else than the API server.
+pub(super) fn a_service_has_a_name(cluster: &Cluster) -> Result<()> {
+    let looked_up = cluster::inside(cluster, "getent").args(["hosts", "kubernetes.default.svc"]).output()?;
+    let answer = String::from_utf8_lossy(&looked_up.stdout).into_owned();
+    let path = "jsonpath={.spec.clusterIP}";
+    let asked = cluster::kubectl(cluster).args(["get", "service", "kubernetes", "-o", path]).output()?;
+    let address = String::from_utf8_lossy(&asked.stdout).into_owned();
+    ensure!(answer.split_whitespace().next() == Some(&address), "{address:?} was looked up as {answer:?}");
+    Ok(())
+}
 
 /// A pod of 6Mi, restricted and not root, writes to a claim of the default StorageClass.
 ///

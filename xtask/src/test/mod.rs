@@ -166,9 +166,14 @@ fn run_binaries(options: &Options, suites: &[Suite], cluster: &Cluster, report: 
     }
     let mut ready = false;
     report.run_named("cluster up", || {
-        let brought = cluster::up(cluster).and_then(|()| up::operator(cluster, &servers));
-        ready = brought.is_ok();
-        Tally::of(brought.context("the test cluster does not come up"))
+        let mut tally = Tally::of(cluster::up(cluster).context("the test cluster does not come up"));
+        if tally.failed == 0 {
+            tally += Tally::of(hello::a_service_has_a_name(cluster));
+            tally += Tally::of(hello::a_pod_writes_to_an_nfs_claim(cluster));
+            tally += Tally::of(up::operator(cluster, &servers));
+        }
+        ready = tally.failed == 0;
+        tally
     });
     for suite in in_cluster.into_iter().filter(|_| ready) {
         let mut environment = environment(cluster, &servers);
@@ -177,9 +182,6 @@ fn run_binaries(options: &Options, suites: &[Suite], cluster: &Cluster, report: 
         }
         report.run(suite, || {
             let mut tally = Tally::default();
-            if suite == Suite::Cluster && filter.is_none() {
-                tally += Tally::of(hello::a_pod_writes_to_an_nfs_claim(cluster));
-            }
             for test in of(suite) {
                 let command = cluster::inside(cluster, &test.executable);
                 tally += test.run(command, filter, &environment);
