@@ -83,6 +83,7 @@ impl Secondary {
         // As long as the one that the operator makes.
         let secret = "5ec2e7".repeat(21) + "00";
         std::fs::write(folder.join("cram"), &secret)?;
+        std::fs::create_dir(folder.join("data"))?;
         let (port, admin_port) = free_ports()?;
         let mut guard = Command::new("sh")
             .args(["-c", GUARD, "guard"])

@@ -33,7 +33,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_challenge_is_good_for_a_minute() {
         let challenge = Challenge::new("x".into());
-        tokio::time::advance(LIFETIME - Duration::from_millis(1)).await;
+        tokio::time::advance(Duration::from_secs(59)).await;
         assert_eq!(challenge.redeem().as_deref(), Some("x"));
         let challenge = Challenge::new("x".into());
         tokio::time::advance(LIFETIME).await;

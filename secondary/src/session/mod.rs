@@ -51,7 +51,7 @@ pub(crate) enum Identity {
 }
 
 impl Client {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             session_id: format!("_{}", uuid::Uuid::new_v4()),
             identity: Identity::Stranger,

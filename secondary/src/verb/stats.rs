@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{info, regex};
 use crate::atserver::AtServer;
-use crate::session::Answer;
+use crate::session::{Answer, Client};
 use crate::store::Store;
 
 /// One figure as it is answered.
@@ -18,10 +18,14 @@ struct Entry {
     value: Value,
 }
 
-pub(super) async fn stats<S: Store>(server: &AtServer<S>, stats: &Stats) -> Result<Answer, AtError> {
+pub(super) async fn stats<S: Store>(
+    server: &AtServer<S>,
+    client: &Client,
+    stats: &Stats,
+) -> Result<Answer, AtError> {
     if let Some(pattern) = &stats.regex {
         // The store compiles it again; here it gets its answer where it is none.
-        regex(pattern)?;
+        regex(pattern, client)?;
     }
     let mut entries = Vec::with_capacity(stats.figures.len());
     for figure in &stats.figures {
