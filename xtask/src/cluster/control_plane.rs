@@ -21,8 +21,9 @@ pub(crate) fn ensure(cluster: &Cluster) -> Result<()> {
     scheduler(cluster).ensure(cluster)?;
     let log = wait_for_log(cluster, "kube-apiserver");
     wait_until("the API server is ready", Duration::from_mins(2), &log, || {
-        process::require_running(cluster, "etcd")?;
-        process::require_running(cluster, "kube-apiserver")?;
+        for name in ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"] {
+            process::require_running(cluster, name)?;
+        }
         Ok(kubectl(cluster).args(["get", "--raw", "/readyz"]).output()?.status.success())
     })
 }
