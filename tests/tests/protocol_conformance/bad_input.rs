@@ -201,3 +201,68 @@ fn a_client_that_reads_json_gets_the_same_words_in_json() -> Result<()> {
     assert!(client.request("lookup:none@alice")?.starts_with("error:AT0015-Exception: "));
     Ok(())
 }
+
+#[test]
+fn no_bytes_at_all_end_the_server() -> Result<()> {
+    // Pieces of commands in an order that nobody wrote down; the same in every run.
+    const PIECES: &[&[u8]] = &[
+        b"update:",
+        b"update:meta:",
+        b"update:json:",
+        b"delete:",
+        b"lookup:",
+        b"llookup:",
+        b"plookup:",
+        b"scan:",
+        b"scan ",
+        b"stats:",
+        b"pkam:",
+        b"cram:",
+        b"noop:",
+        b"public:",
+        b"cached:",
+        b"privatekey:at_secret",
+        b"@alice",
+        b"@bob:",
+        b"@",
+        b":",
+        b" ",
+        b"ttl:",
+        b"null",
+        b"-1",
+        b"99999999999999999999",
+        b"{\"atKey\":",
+        b"[[[[",
+        b"\"",
+        b"\xff\xfe",
+        b"\0",
+        b"\xf0\x9f\xa6\x84",
+        b"meta:",
+        b"all:",
+        b"bypassCache:",
+        b"signingAlgo:",
+        b"enrollmentId:",
+        b"cAt:",
+        b"(a*)*",
+        b"x",
+        b"\r",
+    ];
+    let mut state = 42_u64;
+    for mut client in [stranger()?, owner()?] {
+        for _ in 0..500 {
+            let mut line = Vec::new();
+            for _ in 0..8 {
+                // A linear congruential generator; its upper bits are good enough to choose by.
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let choice = usize::try_from(state >> 33)? % (PIECES.len() + 8);
+                line.extend_from_slice(PIECES.get(choice).copied().unwrap_or_default());
+            }
+            line.push(b'\n');
+            client.send(&line)?;
+            let answer = client.answer()?;
+            assert!(answer.starts_with("data:") || answer.starts_with("error:"), "{line:?}: {answer}");
+        }
+    }
+    assert_eq!(stranger()?.request("noop:0")?, "data:ok\n@");
+    Ok(())
+}
