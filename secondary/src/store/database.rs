@@ -82,6 +82,18 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    fn of(path: &Path, error: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                Self::Damaged { path, reason: error.to_string() }
+            }
+            _ => Self::Volume { path, source: error },
+        }
+    }
+}
+
 /// Why a change or a question had no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
@@ -129,12 +141,7 @@ impl Database {
     /// Opens the store of an atSign that exists; never makes one. `cache_kib`: of the page cache.
     pub fn open(folder: &Path, at_sign: &str, cache_kib: u32) -> Result<Self, OpenError> {
         let path = folder.join(FILE);
-        let failed = |source: rusqlite::Error| match source.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                OpenError::Damaged { path: path.clone(), reason: source.to_string() }
-            }
-            _ => OpenError::Volume { path: path.clone(), source },
-        };
+        let failed = |error| OpenError::of(&path, error);
         if matches!(fs::metadata(&path), Err(error) if error.kind() == io::ErrorKind::NotFound) {
             return Err(OpenError::Damaged { path, reason: "it is missing".to_owned() });
         }
@@ -163,15 +170,14 @@ impl Database {
 
     /// Checks every page, and writes the log back.
     fn check(self) -> Result<(), OpenError> {
-        let path = self.path;
-        let verdict: Result<String, _> =
-            self.connection.pragma_query_value(None, "quick_check(1)", |row| row.get(0));
-        match verdict {
-            Ok(verdict) if verdict == "ok" => {}
-            Ok(reason) => return Err(OpenError::Damaged { path, reason }),
-            Err(error) => return Err(OpenError::Damaged { path, reason: error.to_string() }),
+        let verdict: String = self
+            .connection
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+            .map_err(|error| OpenError::of(&self.path, error))?;
+        if verdict != "ok" {
+            return Err(OpenError::Damaged { path: self.path, reason: verdict });
         }
-        self.connection.close().map_err(|(_, source)| OpenError::Volume { path, source })
+        self.connection.close().map_err(|(_, error)| OpenError::of(&self.path, error))
     }
 
     /// Closes the store: its log is written back, and all of it is on disk when this returns.
