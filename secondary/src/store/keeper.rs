@@ -216,9 +216,6 @@ impl Keeper {
             self.confirm()?;
             self.count(&held, began.elapsed());
         }
-        for job in held {
-            job.answer();
-        }
         match ended {
             Ok(()) => {
                 self.look_for_expiry();
@@ -228,6 +225,9 @@ impl Keeper {
                 }
             }
             Err(error) => self.fail(&error),
+        }
+        for job in held {
+            job.answer();
         }
         Ok(())
     }
