@@ -144,7 +144,7 @@ func (f *fileSystem) Fsync(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status
 }
 
 // Release follows the last close of a handle; nobody waits for it.
-func (f *fileSystem) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
+func (f *fileSystem) Release(cancel <-chan struct{}, in *fuse.ReleaseIn) {
 	f.mu.Lock()
 	h := f.handles[in.Fh]
 	delete(f.handles, in.Fh)
@@ -152,7 +152,7 @@ func (f *fileSystem) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 	if h == nil {
 		return
 	}
-	n, r := h.n, f.as(h, nil, 0)
+	n, r := h.n, f.as(h, cancel, 0)
 	// A shared mapping may have written after the last Flush. The handle counts as open until this is done.
 	if st := r.commit(n); !st.Ok() {
 		logf("data written after the last close of a file is lost: %v", st)

@@ -1,6 +1,6 @@
 module atsign.dev/nfs-mount
 
-go 1.24
+go 1.25.0
 
 require github.com/hanwen/go-fuse/v2 v2.12.1
 

@@ -31,10 +31,13 @@ type cred struct {
 
 // caller is on whose behalf a call waits. A fatal signal to its thread ends the wait, as on a hard mount.
 type caller struct {
-	cancel <-chan struct{} // closed when the kernel interrupts the request
-	thread uint32          // 0: nobody can be killed
+	cancel <-chan struct{} // closed when the kernel interrupts the request, or the mount is gone
+	thread uint32          // 0: the kernel itself, which only interrupts when the mount is gone
 	cred   *cred
 }
+
+// afterlife is how long a call of the kernel still waits when the mount is gone.
+const afterlife = 10 * time.Second
 
 type pendingCall struct {
 	xid    uint32
@@ -201,7 +204,7 @@ func (c *rpcClient) call(by caller, prog, vers, proc uint32, args []byte) (*deco
 		conn.Write(p.msg) // a failure shows in readAnswers, and resend sends again
 		c.sending.Unlock()
 	}
-	var giveUp, look <-chan time.Time
+	var giveUp, look, gone <-chan time.Time
 	if c.patience > 0 {
 		t := time.NewTimer(c.patience)
 		defer t.Stop()
@@ -217,10 +220,16 @@ func (c *rpcClient) call(by caller, prog, vers, proc uint32, args []byte) (*deco
 			return nil, syscall.EIO
 		case <-cancel: // some signal; from now on look whether it is, or becomes, a fatal one
 			cancel = nil
+			if by.thread == 0 {
+				gone = time.After(afterlife)
+				continue
+			}
 			if killed(by.thread) {
 				return nil, syscall.EINTR
 			}
 			look = time.After(200 * time.Millisecond)
+		case <-gone:
+			return nil, syscall.EINTR
 		case <-look:
 			if killed(by.thread) {
 				return nil, syscall.EINTR

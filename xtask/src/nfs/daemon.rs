@@ -87,9 +87,14 @@ impl Daemon {
         }
     }
 
-    /// Sends a signal to the process; false if it does not run.
+    /// Sends a signal to the process, and waits for the end that `KILL` brings; false if it does not run.
     pub(crate) fn signal(&self, signal: Signal) -> bool {
-        self.pid().is_some_and(|pid| kill_process(pid, signal).is_ok())
+        let sent = self.pid().is_some_and(|pid| kill_process(pid, signal).is_ok());
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while signal == Signal::KILL && self.pid().is_some() && Instant::now() < deadline {
+            sleep(Duration::from_millis(5));
+        }
+        sent
     }
 
     /// Ends the process: asks, and after five seconds insists.

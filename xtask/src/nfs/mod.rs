@@ -6,11 +6,13 @@
 //! Order of use: [`prepare`] once, [`Server::start`], [`mount::install`] into a folder that is first in the kubelet's
 //! `PATH`, and then the [`provisioner`] with its StorageClass.
 
+mod check;
 mod daemon;
 pub(crate) mod mount;
 mod packages;
 pub(crate) mod provisioner;
 mod server;
 
+pub(crate) use check::check;
 pub(crate) use packages::prepare;
 pub(crate) use server::Server;

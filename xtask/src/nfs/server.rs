@@ -26,7 +26,7 @@ pub(crate) struct Server {
     pub(crate) netns: String,
     /// The address it listens on there.
     pub(crate) ip: Ipv4Addr,
-    /// The cluster's state: the server keeps everything in `nfs/` below it.
+    /// The cluster's state: the server keeps everything in `nfs/` below it, its pid in `nfs/ganesha.nfsd.pid`.
     pub(crate) state: PathBuf,
     /// Where [`super::prepare`] put the programs.
     pub(crate) cache: PathBuf,
@@ -37,11 +37,6 @@ impl Server {
     /// so a client makes nothing at its top; the machine's root makes folders there for others.
     pub(crate) fn export(&self) -> PathBuf {
         self.folder().join("export")
-    }
-
-    /// The server's pid file, for tests that hurt it.
-    pub(crate) fn pid_file(&self) -> PathBuf {
-        self.ganesha().pid_file
     }
 
     /// Starts what does not run yet and returns when the server answers. After a crash the export is as it was.

@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 
 use crate::cluster::{self, Cluster, tools};
 use crate::servers::{self, cargo};
-use crate::{generate, host, up};
+use crate::{generate, host, nfs, up};
 
 /// The tests' own cluster, so that a developer's atSigns survive them.
 const CLUSTER: &str = "atsign-test";
@@ -39,6 +39,8 @@ enum Suite {
     Lint,
     /// Tests that need nothing but this machine
     Unit,
+    /// The embedded cluster's NFS: server, mounts, provisioner
+    Nfs,
     /// Tests against a real API server without nodes (target `cluster_api`)
     Api,
     /// The Helm chart (target `chart`)
@@ -50,7 +52,8 @@ enum Suite {
 }
 
 impl Suite {
-    const ALL: [Self; 6] = [Self::Lint, Self::Unit, Self::Api, Self::Chart, Self::Cluster, Self::Sdk];
+    const ALL: [Self; 7] =
+        [Self::Lint, Self::Nfs, Self::Unit, Self::Api, Self::Chart, Self::Cluster, Self::Sdk];
 
     /// A test target's name says what it needs.
     fn of(target: &str) -> Self {
@@ -61,6 +64,11 @@ impl Suite {
             _ if target.starts_with("cluster_") => Self::Cluster,
             _ => Self::Unit,
         }
+    }
+
+    /// Whether it consists of this workspace's test programs.
+    fn has_binaries(self) -> bool {
+        !matches!(self, Self::Lint | Self::Nfs)
     }
 
     fn needs_cluster(self) -> bool {
@@ -112,7 +120,14 @@ pub(crate) fn test(options: &Options) -> Result<ExitCode> {
     if suites.contains(&Suite::Lint) {
         report.run(Suite::Lint, lint);
     }
-    if suites.iter().any(|&suite| suite != Suite::Lint) {
+    if suites.contains(&Suite::Nfs) && options.filter.is_none() {
+        host::prepare()?;
+        report.run(Suite::Nfs, || match nfs::check(cluster.cache()) {
+            Ok(passed) => Tally { passed, failed: 0 },
+            Err(error) => Tally::of(Err(error)),
+        });
+    }
+    if suites.iter().any(|suite| suite.has_binaries()) {
         let _only_me = cluster.lock()?;
         // What an earlier run left, so that nothing that passes here leans on it.
         host::require_root()?;
@@ -148,7 +163,7 @@ fn run_binaries(options: &Options, suites: &[Suite], cluster: &Cluster, report: 
     let of = |suite: Suite| tests.iter().filter(move |test| Suite::of(&test.target) == suite);
     let filter = options.filter.as_deref();
 
-    for suite in suites.iter().copied().filter(|suite| !suite.needs_cluster() && *suite != Suite::Lint) {
+    for suite in suites.iter().copied().filter(|suite| suite.has_binaries() && !suite.needs_cluster()) {
         report.run(suite, || {
             let mut tally = Tally::default();
             for test in of(suite) {
