@@ -62,7 +62,8 @@ def use(directory: Address, at_sign: AtSign) -> None:
     expected = {f"public:greeting.demo{at_sign}", f"diary.demo{at_sign}"}
     assert names == expected, f"scan listed {names}, expected {expected}"
 
-    client.delete(public)
+    # `get` clears the public mark of the key object that it is given, so name the key anew.
+    client.delete(PublicKey("greeting", at_sign).set_namespace("demo"))
     client.delete(own)
     assert client.get_at_keys("demo", False) == [], "deleted keys are still listed"
     try:

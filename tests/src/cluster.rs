@@ -105,7 +105,7 @@ impl Namespace {
 
     /// Waits until a condition of an AtSign has this status, and returns the AtSign.
     pub fn wait_for(&self, at_sign: &str, condition: &str, status: &str) -> Result<Value> {
-        eventually(&format!("AtSign {at_sign} {condition}={status}"), Duration::from_secs(120), || {
+        eventually(&format!("AtSign {at_sign} {condition}={status}"), Duration::from_mins(2), || {
             let object = self.get("atsign", at_sign)?;
             let found = condition_of(&object, condition).map(|c| c["status"].clone());
             if found.as_ref().and_then(Value::as_str) == Some(status) {

@@ -26,9 +26,12 @@ fn server_process(pod: &Value) -> Result<i32> {
     let uid = pod["metadata"]["uid"].as_str().context("the pod has no uid")?;
     let mark = format!("ATSIGN_HOLDER_ID={uid}");
     for entry in std::fs::read_dir("/proc")?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
         let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        let is_server = std::fs::read_to_string(entry.path().join("comm")).is_ok_and(|c| c.starts_with("atsign-second"));
+        let is_server =
+            std::fs::read_to_string(entry.path().join("comm")).is_ok_and(|c| c.starts_with("atsign-second"));
         if is_server && environment.split(|b| *b == 0).any(|variable| variable == mark.as_bytes()) {
             return Ok(pid);
         }
@@ -172,7 +175,11 @@ fn fifty_times_kill_9_under_updates_loses_no_acknowledged_update() -> Result<()>
     }
     stop.store(true, Ordering::Relaxed);
     let (acknowledged, sent) = writer.join().map_err(|_| anyhow::anyhow!("the writer panicked"))??;
-    ensure!(acknowledged.len() > 50, "only {} keys were acknowledged: the writer hardly ran", acknowledged.len());
+    ensure!(
+        acknowledged.len() > 50,
+        "only {} keys were acknowledged: the writer hardly ran",
+        acknowledged.len()
+    );
 
     let mut owner = eventually("the server runs again", MINUTE, || log_in(&namespace, "nine"))?;
     for (slot, number) in &acknowledged {
@@ -186,14 +193,19 @@ fn fifty_times_kill_9_under_updates_loses_no_acknowledged_update() -> Result<()>
     }
     println!("{KILLS} kills, {sent} updates sent, {} keys checked, none lost", acknowledged.len());
     let pod = namespace.pod("nine")?;
-    assert!(pod["status"]["containerStatuses"][0]["restartCount"].as_u64().unwrap_or(0) >= 40, "{}", pod["status"]);
+    assert!(
+        pod["status"]["containerStatuses"][0]["restartCount"].as_u64().unwrap_or(0) >= 40,
+        "{}",
+        pod["status"]
+    );
     Ok(())
 }
 
 #[test]
 fn retain_keeps_the_data_for_the_next_atsign_of_that_name() -> Result<()> {
     let namespace = Namespace::new("life-retain")?;
-    let manifest = "{apiVersion: atsign.dev/v1, kind: AtSign, metadata: {name: keeper}, spec: {deletionPolicy: Retain}}";
+    let manifest =
+        "{apiVersion: atsign.dev/v1, kind: AtSign, metadata: {name: keeper}, spec: {deletionPolicy: Retain}}";
     namespace.apply(manifest)?;
     namespace.wait_for("keeper", "Ready", "True")?;
     log_in(&namespace, "keeper")?.request("update:treasure.demo@keeper gold")?;
@@ -205,11 +217,17 @@ fn retain_keeps_the_data_for_the_next_atsign_of_that_name() -> Result<()> {
         ensure!(pods.is_empty(), "{} pods are left", pods.len());
         Ok(())
     })?;
-    assert_eq!(namespace.get("pvc", "keeper")?["spec"]["volumeName"], volume, "the claim outlives the AtSign");
+    assert_eq!(
+        namespace.get("pvc", "keeper")?["spec"]["volumeName"],
+        volume,
+        "the claim outlives the AtSign"
+    );
 
     namespace.apply(manifest)?;
     namespace.wait_for("keeper", "Ready", "True")?;
-    let value = eventually("the data is back", MINUTE, || log_in(&namespace, "keeper")?.request("llookup:treasure.demo@keeper"))?;
+    let value = eventually("the data is back", MINUTE, || {
+        log_in(&namespace, "keeper")?.request("llookup:treasure.demo@keeper")
+    })?;
     assert_eq!(value, "data:gold\n@keeper@");
     Ok(())
 }
@@ -227,7 +245,8 @@ fn delete_leaves_nothing_behind_not_even_on_nfs() -> Result<()> {
     namespace.wait_for("leaver", "Ready", "True")?;
     log_in(&namespace, "leaver")?.request("update:secret.demo@leaver burn after reading")?;
     assert_eq!(directories()?, 1, "the claim has its directory on the NFS server");
-    let volume = namespace.get("pvc", "leaver")?["spec"]["volumeName"].as_str().unwrap_or_default().to_owned();
+    let volume =
+        namespace.get("pvc", "leaver")?["spec"]["volumeName"].as_str().unwrap_or_default().to_owned();
 
     namespace.kubectl(&["delete", "atsign", "leaver", "--timeout=120s"])?;
     eventually("nothing is left", 2 * MINUTE, || {

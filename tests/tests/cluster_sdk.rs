@@ -8,7 +8,9 @@ use atsign_tests::cluster::{Namespace, directory_host, operator_ca, repository};
 
 #[test]
 fn the_python_sdk_onboards_alice_and_uses_public_and_self_keys() -> Result<()> {
-    let python = PathBuf::from(std::env::var("ATSIGN_PYTHON").context("ATSIGN_PYTHON: run this by `cargo xtask test`")?);
+    let python = PathBuf::from(
+        std::env::var("ATSIGN_PYTHON").context("ATSIGN_PYTHON: run this by `cargo xtask test`")?,
+    );
     let namespace = Namespace::new("sdk")?;
     namespace.apply_file("examples/alice.yaml")?;
     namespace.wait_for("alice", "Ready", "True")?;

@@ -20,7 +20,8 @@ pub fn prove(namespace: &str, name: &str) -> Result<()> {
     let answer = directory.request(at_sign.trim_start_matches('@'))?;
     let address = answer.trim_end_matches('@').trim_end();
     println!("  directory   {at_sign} is at {address}");
-    let (host, port) = address.rsplit_once(':').with_context(|| format!("the directory answered {answer:?}"))?;
+    let (host, port) =
+        address.rsplit_once(':').with_context(|| format!("the directory answered {answer:?}"))?;
 
     let socket = format!("{}:{port}", cluster_ip(namespace, name)?);
     let mut owner = Client::connect_to(&socket, host, &ca)?;
@@ -47,7 +48,11 @@ fn get(namespace: &str, kind: &str, name: &str) -> Result<Value> {
 
 fn cluster_ip(namespace: &str, service: &str) -> Result<String> {
     let service = get(namespace, "service", service)?;
-    Ok(service.pointer("/spec/clusterIP").and_then(Value::as_str).context("the Service has no address")?.to_owned())
+    Ok(service
+        .pointer("/spec/clusterIP")
+        .and_then(Value::as_str)
+        .context("the Service has no address")?
+        .to_owned())
 }
 
 fn cram_secret(namespace: &str, object: &Value, name: &str) -> Result<String> {
@@ -55,6 +60,7 @@ fn cram_secret(namespace: &str, object: &Value, name: &str) -> Result<String> {
     let generated = format!("{name}-activation");
     let secret = object.pointer("/spec/activation/secretName").and_then(Value::as_str).unwrap_or(&generated);
     let secret = get(namespace, "secret", secret)?;
-    let encoded = secret.pointer("/data/cram").and_then(Value::as_str).context("the Secret has no key cram")?;
+    let encoded =
+        secret.pointer("/data/cram").and_then(Value::as_str).context("the Secret has no key cram")?;
     Ok(String::from_utf8(base64::engine::general_purpose::STANDARD.decode(encoded)?)?)
 }

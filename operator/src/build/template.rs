@@ -28,7 +28,7 @@ pub const CONTAINER: &str = "secondary";
 const USER: i64 = 65532;
 /// Files of Secrets: for the owner and the group, which is [`USER`].
 const SECRET_MODE: i32 = 0o440;
-/// What an idle server needs of a processor, in Kubernetes' spelling. No limit, so the QoS class never changes.
+/// What an idle server needs of a processor, in Kubernetes' spelling. No limit, so the class of service (Burstable) never changes.
 const CPU: &str = "5m";
 
 /// Builds it.
@@ -125,7 +125,7 @@ fn arguments(server: &Server, options: &Options) -> Vec<String> {
         ("--directory", &directory),
         ("--limits-dir", "/atsign/config"),
         ("--log-dir", "/atsign/storage/logs"),
-        ("--storage-dir", "/atsign/storage/data"),
+        ("--storage-dir", "/atsign/storage"),
         ("--admin-token-file", "/atsign/admin/token"),
     ];
     flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value.to_owned()]).collect()
