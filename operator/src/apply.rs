@@ -96,7 +96,7 @@ pub async fn apply(
         reclaim(client, volume, policy).await?;
     }
     let export = match prepared.export {
-        Some((volume, claim)) => Some(export(context, volume, claim).await?),
+        Some((volume, claim)) => Some(Box::pin(export(context, volume, claim)).await?),
         None => None,
     };
     let jobs: Api<Job> = Api::namespaced(client.clone(), &context.options.namespace);
@@ -204,7 +204,7 @@ async fn export(
 /// Makes sure that the root of an export can be mounted by a Job in the operator's namespace.
 pub async fn export_root(context: &Context, server: &str, root: &str) -> Result<(), Error> {
     let (volume, claim) = crate::build::export::build(server, root, &context.options.namespace);
-    export(context, volume, claim).await.map(|_| ())
+    Box::pin(export(context, volume, claim)).await.map(|_| ())
 }
 
 /// Says what becomes of a provisioned volume when its claim goes.

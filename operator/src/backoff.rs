@@ -9,7 +9,7 @@ use rand::Rng as _;
 /// The first wait.
 const FIRST: Duration = Duration::from_secs(1);
 /// The longest wait, before jitter.
-const LONGEST: Duration = Duration::from_secs(300);
+const LONGEST: Duration = Duration::from_mins(5);
 
 /// Counts the failures in a row of each AtSign, by namespace and name.
 #[derive(Debug, Default)]

@@ -32,7 +32,7 @@ use crate::{status, trust};
 /// How long events of one AtSign are gathered before it is reconciled: a rollout comes as a burst.
 const GATHER: Duration = Duration::from_millis(100);
 /// How often the authority is looked at.
-const AUTHORITY_PERIOD: Duration = Duration::from_secs(600);
+const AUTHORITY_PERIOD: Duration = Duration::from_mins(10);
 /// How often AtSigns are counted.
 const COUNT_PERIOD: Duration = Duration::from_secs(15);
 

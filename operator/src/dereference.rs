@@ -71,7 +71,7 @@ pub struct Observed {
     pub volume: Option<PersistentVolume>,
     /// The volume on a tier's export.
     pub static_volume: Option<PersistentVolume>,
-    /// All StorageClasses.
+    /// All `StorageClass`es.
     pub storage_classes: Vec<StorageClass>,
     /// The Job that makes the directory on a tier's export.
     pub storage_job: Option<Job>,

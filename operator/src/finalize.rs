@@ -35,7 +35,7 @@ pub async fn finalize(context: &Context, at_sign: &AtSign) -> Result<Option<Prog
         return Ok(None);
     }
     if at_sign.spec.deletion_policy == Some(DeletionPolicy::Delete)
-        && let Some(progress) = remove(context, at_sign).await?
+        && let Some(progress) = Box::pin(remove(context, at_sign)).await?
     {
         return Ok(Some(progress));
     }
@@ -66,7 +66,7 @@ async fn remove(context: &Context, at_sign: &AtSign) -> Result<Option<Progress>,
     let claim =
         claims.get_opt(&name).await.map_err(|source| failed::<PersistentVolumeClaim>(&name, source))?;
     let claim = claim.filter(|claim| is_of(claim, at_sign));
-    if let Some(progress) = remove_directory(context, at_sign, &namespace, &name).await? {
+    if let Some(progress) = Box::pin(remove_directory(context, at_sign, &namespace, &name)).await? {
         return Ok(Some(progress));
     }
     if let Some(claim) = claim {

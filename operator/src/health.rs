@@ -43,7 +43,7 @@ pub async fn serve(listen: SocketAddr, metrics: Arc<Metrics>) -> std::io::Result
                 .max_buf_size(8 << 10)
                 .serve_connection(
                     TokioIo::new(stream),
-                    service_fn(|request| answer(request, metrics.clone())),
+                    service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(&request, &metrics)))),
                 );
             // Whatever ends it, the client has gone or is not worth waiting for.
             let _ = tokio::time::timeout(LONGEST, connection).await;
@@ -52,10 +52,7 @@ pub async fn serve(listen: SocketAddr, metrics: Arc<Metrics>) -> std::io::Result
     }
 }
 
-async fn answer(
-    request: Request<Incoming>,
-    metrics: Arc<Metrics>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+fn answer(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Bytes>> {
     let (status, kind, body) = match (request.method(), request.uri().path()) {
         (&Method::GET, "/healthz" | "/readyz") => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
         (&Method::GET, "/metrics") => {
@@ -69,5 +66,5 @@ async fn answer(
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
-    Ok(response)
+    response
 }

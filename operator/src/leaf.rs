@@ -73,7 +73,7 @@ pub fn issue(issuer: &Issuer<'_, KeyPair>, names: &[String], now: Timestamp) -> 
 /// The first certificate in a PEM text: when it was made, when it ends.
 pub fn validity(pem: &str) -> Result<Validity, Error> {
     let unreadable = || Error::Unreadable("no PEM certificate".to_owned());
-    read(pem, |certificate| validity_of(certificate)).flatten().ok_or_else(unreadable)
+    read(pem, validity_of).flatten().ok_or_else(unreadable)
 }
 
 /// Whether a certificate of our own is to be kept: it names exactly `names`, something in `bundle` signed it, and less

@@ -74,9 +74,10 @@ pub fn wipe_job(uid: &str) -> String {
     format!("atsign-wipe-{uid}")
 }
 
-/// The volume and the claim, in the operator's namespace, of an export's root.
-pub fn export(server: &str, path: &str) -> String {
-    format!("atsign-export-{}", digest(format!("{server}\0{path}").as_bytes()))
+/// The volume and the claim, in the operator's namespace, of an export's root. Two operators in one cluster may use one
+/// export, each through a volume of its own.
+pub fn export(operator_namespace: &str, server: &str, path: &str) -> String {
+    format!("atsign-export-{}", digest(format!("{operator_namespace}\0{server}\0{path}").as_bytes()))
 }
 
 /// Sixteen hexadecimal digits of the SHA-256 of `bytes`.

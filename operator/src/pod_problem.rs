@@ -121,7 +121,7 @@ fn crash(status: &ContainerStatus, namespace: &str, name: &str) -> Because {
             "the server was killed for want of memory and is started again; give it more: spec.memory.default, or a larger tier",
         );
     }
-    let code = ended.map(|ended| ended.exit_code.to_string()).unwrap_or_else(|| "an unknown code".to_owned());
+    let code = ended.map_or_else(|| "an unknown code".to_owned(), |ended| ended.exit_code.to_string());
     Because::new(
         "CrashLoop",
         format!(

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use atsign_crds::AtSign;
+use atsign_crds::condition::READY;
 use atsign_crds::name::PAUSED_ANNOTATION;
-use jiff::Timestamp;
+use atsign_crds::{AtSign, AtSignStatus};
+use jiff::{SignedDuration, Timestamp};
 use kube::runtime::controller::Action;
 use kube::{Resource as _, ResourceExt as _};
 use tracing::Instrument as _;
@@ -18,7 +19,7 @@ use crate::condition::{Because, Progress};
 use crate::context::{Context, GuardedAtSign};
 use crate::dereference::{self, dereference};
 use crate::finalize::{self, finalize};
-use crate::status::{Outcome, ready_of};
+use crate::status::Outcome;
 use crate::update_status::update_status;
 use crate::validate::{self, validate};
 
@@ -27,7 +28,11 @@ const REFUSED: Duration = Duration::from_secs(30);
 /// How soon one that passes by itself is looked at again.
 const PASSES: Duration = Duration::from_secs(2);
 /// How soon an AtSign that waits for something is looked at again, though its objects are watched.
-const WAITING: Duration = Duration::from_secs(15);
+const WAITING: Duration = Duration::from_mins(1);
+/// How soon a new server is asked again whether its owner has logged in: who just did wants to see it.
+const NEW: Duration = Duration::from_secs(20);
+/// How long a server is new.
+const NEW_FOR: SignedDuration = SignedDuration::from_mins(15);
 
 /// Why a pass failed: what will be tried again.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +71,7 @@ pub async fn reconcile(object: Arc<GuardedAtSign>, context: Arc<Context>) -> Res
     async {
         let started = Instant::now();
         let result = match &object.0 {
-            Ok(_) => pass(&context, &namespace, &name).await,
+            Ok(_) => Box::pin(pass(&context, &namespace, &name)).await,
             // It was stored before the schema said otherwise, or past it. A change of it comes by the watch.
             Err(malformed) => {
                 tracing::error!(error = %malformed, "the AtSign is not as its schema says; correct it with kubectl edit");
@@ -84,6 +89,7 @@ pub async fn reconcile(object: Arc<GuardedAtSign>, context: Arc<Context>) -> Res
 }
 
 /// What the controller does after a failure.
+#[expect(clippy::needless_pass_by_value, reason = "the controller passes it so")]
 pub fn after_failure(object: Arc<GuardedAtSign>, error: &Error, context: Arc<Context>) -> Action {
     let (namespace, name) = (object.meta().namespace.clone().unwrap_or_default(), object.name_any());
     let wait = context.backoff.failed(&namespace, &name);
@@ -104,13 +110,13 @@ async fn pass(context: &Context, namespace: &str, name: &str) -> Result<Action, 
     if at_sign.metadata.deletion_timestamp.is_some() {
         return delete(context, &at_sign).await;
     }
-    serve(context, &at_sign).await
+    Box::pin(serve(context, &at_sign)).await
 }
 
 /// dereference → validate → build → apply → `update_status`.
 async fn serve(context: &Context, at_sign: &AtSign) -> Result<Action, Error> {
     let now = Timestamp::now();
-    let observed = dereference(context, at_sign).await?;
+    let observed = Box::pin(dereference(context, at_sign)).await?;
     let server = match validate(at_sign, &observed, &context.options.cluster_domain, now) {
         Ok(server) => server,
         Err(refusal) => {
@@ -121,16 +127,25 @@ async fn serve(context: &Context, at_sign: &AtSign) -> Result<Action, Error> {
         }
     };
     let prepared = build(&server, &observed, &context.authority(), &context.options, now)?;
-    let applied = match apply(context, at_sign, &server, &observed, prepared).await {
+    let applied = match Box::pin(apply(context, at_sign, &server, &observed, prepared)).await {
         Ok(applied) => applied,
         Err(error) => return Err(blame(context, at_sign, error, now).await),
     };
     let outcome = Outcome::Applied(&server, &observed, &applied);
     let status = update_status(context, at_sign, &outcome, now).await?;
-    let settled = ready_of(&status).is_some_and(|(ready, reason)| ready == "True" || reason == "Suspended");
-    // Who has not logged in yet will soon, and will want to see it.
-    let soon = !settled || status.activated == Some(false);
-    Ok(Action::requeue(jittered(if soon { WAITING } else { context.options.resync })))
+    Ok(Action::requeue(jittered(next_look(&status, context.options.resync, now))))
+}
+
+fn next_look(status: &AtSignStatus, resync: Duration, now: Timestamp) -> Duration {
+    let Some(ready) = status.conditions.iter().find(|condition| condition.type_ == READY) else {
+        return WAITING;
+    };
+    let is_new = now.duration_since(ready.last_transition_time.0) < NEW_FOR;
+    match (ready.status.as_str(), ready.reason.as_str()) {
+        ("True", _) if is_new && status.activated != Some(true) => NEW.min(resync),
+        ("True", _) | (_, "Suspended") => resync,
+        _ => WAITING,
+    }
 }
 
 async fn delete(context: &Context, at_sign: &AtSign) -> Result<Action, Error> {

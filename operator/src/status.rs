@@ -48,8 +48,8 @@ pub fn status(at_sign: &AtSign, outcome: &Outcome<'_>, now: Timestamp) -> AtSign
                 tier: server.tier.clone(),
                 address,
                 activated: usage.map(|usage| usage.activated).or(previous.activated),
-                memory: memory(observed, usage, previous.memory),
-                storage: storage(observed, applied, usage, previous.storage),
+                memory: Some(memory(observed, usage, previous.memory)),
+                storage: Some(storage(observed, applied, usage, previous.storage)),
                 conditions: condition::conditions(
                     &progress,
                     pending.as_ref(),
@@ -124,11 +124,7 @@ fn pending(server: &Server) -> Because {
     )
 }
 
-fn memory(
-    observed: &Observed,
-    usage: Option<&Usage>,
-    previous: Option<MemoryStatus>,
-) -> Option<MemoryStatus> {
+fn memory(observed: &Observed, usage: Option<&Usage>, previous: Option<MemoryStatus>) -> MemoryStatus {
     let mut memory = previous.unwrap_or_default();
     let limit = observed.pods.iter().find_map(limit_of);
     memory.current = limit.map(quantity::display);
@@ -139,7 +135,7 @@ fn memory(
     } else if limit.is_none() {
         memory.used = None;
     }
-    Some(memory)
+    memory
 }
 
 fn storage(
@@ -147,14 +143,14 @@ fn storage(
     applied: &Resources<Applied>,
     usage: Option<&Usage>,
     previous: Option<StorageStatus>,
-) -> Option<StorageStatus> {
+) -> StorageStatus {
     let claim = applied.claim.as_ref().or(observed.claim.as_ref());
     let capacity = claim.and_then(|claim| claim.status.as_ref()?.capacity.as_ref()?.get("storage").cloned());
     let used = usage.map(|usage| quantity::display(to_a_doubling(usage.store_bytes)));
-    Some(StorageStatus {
+    StorageStatus {
         capacity: capacity.map(|capacity| capacity.0),
         used: used.or(previous.unwrap_or_default().used),
-    })
+    }
 }
 
 /// The limit that the kubelet gave the server; what the pod asks for, until it has.

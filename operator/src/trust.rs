@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Client;
 use kube::api::{Api, PostParams};
-use kube::{Client, ResourceExt as _};
 
 use crate::apply;
 use crate::authority::{self, Authority, Pair};
@@ -106,7 +106,7 @@ fn metadata(namespace: &str, name: &str) -> ObjectMeta {
 fn secret(namespace: &str, authority: &Authority, stored: Option<&Secret>) -> Secret {
     let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
     let mut metadata = metadata(namespace, names::AUTHORITY);
-    metadata.resource_version = stored.and_then(|stored| stored.resource_version());
+    metadata.resource_version = stored.and_then(kube::ResourceExt::resource_version);
     let mut data: std::collections::BTreeMap<String, ByteString> = [
         ("tls.crt".to_owned(), bytes(&authority.active.certificate)),
         ("tls.key".to_owned(), bytes(&authority.active.key)),

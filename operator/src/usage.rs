@@ -16,9 +16,9 @@ use tokio::net::TcpStream;
 use crate::build::template::ADMIN_PORT;
 
 /// How old an answer may be.
-const FRESH: Duration = Duration::from_secs(300);
+const FRESH: Duration = Duration::from_mins(5);
 /// How old it may be while the owner has not logged in: who is waiting to see it should not wait long.
-const FRESH_BEFORE_ACTIVATION: Duration = Duration::from_secs(30);
+const FRESH_BEFORE_ACTIVATION: Duration = Duration::from_secs(15);
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The largest answer that is read.

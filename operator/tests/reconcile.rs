@@ -65,7 +65,7 @@ async fn an_unchanged_atsign_is_reconciled_without_a_write() {
 
     // A new one reconciles all of them, and knows nothing of what the first did.
     let second = world.operator().await;
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
     while !second.metrics.text().lines().any(|line| {
         line.strip_prefix("atsign_operator_reconcile_total ")
             .is_some_and(|count| count.parse::<u64>().unwrap_or(0) >= 3)
@@ -125,6 +125,170 @@ async fn what_a_person_changes_or_deletes_is_put_back() {
     }
     let kept = world.get("Secret", "alice-activation").await.expect("the Secret")["data"]["cram"].clone();
     assert_eq!(kept, cram);
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn retained_data_is_found_again_by_an_atsign_of_the_same_name() {
+    let world = World::new().await;
+    let operator = world.operator().await;
+    world.apply("AtSign", "alice", json!({"spec": {}})).await;
+    world.until("alice", "True", "ServerReady").await;
+    world.until_bound("alice").await;
+    world.until_at_rest().await;
+    let volume = world.volumes().await[0]["metadata"]["uid"].clone();
+    world.delete("AtSign", "alice").await;
+    world.until_gone("Deployment", "alice").await;
+    assert_eq!(world.volumes().await[0]["spec"]["persistentVolumeReclaimPolicy"], "Retain");
+
+    world.apply("AtSign", "alice", json!({"spec": {}})).await;
+    world.until("alice", "True", "ServerReady").await;
+    assert_eq!(world.volumes().await.len(), 1);
+    assert_eq!(world.volumes().await[0]["metadata"]["uid"], volume);
+
+    world.delete("AtSign", "alice").await;
+    world.until_gone("Deployment", "alice").await;
+    world.apply("AtSign", "alice", json!({"spec": {"atSign": "@mallory"}})).await;
+    world.until("alice", "False", "ClaimOfAnother").await;
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn the_deletion_policy_can_change_both_ways() {
+    let world = World::new().await;
+    let operator = world.operator().await;
+    let finalizer =
+        async || world.get("AtSign", "alice").await.expect("alice")["metadata"]["finalizers"].clone();
+    world.apply("AtSign", "alice", json!({"spec": {"deletionPolicy": "Delete"}})).await;
+    world.until("alice", "True", "ServerReady").await;
+    world.until_bound("alice").await;
+    world.until_at_rest().await;
+    assert_eq!(finalizer().await, json!(["atsign.dev/storage"]));
+    assert_eq!(world.volumes().await[0]["spec"]["persistentVolumeReclaimPolicy"], "Delete");
+
+    world.apply("AtSign", "alice", json!({"spec": {"deletionPolicy": "Retain"}})).await;
+    world.until("alice", "True", "ServerReady").await;
+    world.until_at_rest().await;
+    assert_eq!(finalizer().await, Value::Null);
+    assert_eq!(world.volumes().await[0]["spec"]["persistentVolumeReclaimPolicy"], "Retain");
+
+    world.apply("AtSign", "alice", json!({"spec": {"deletionPolicy": "Delete"}})).await;
+    world.until("alice", "True", "ServerReady").await;
+    world.delete("AtSign", "alice").await;
+    world.until_gone("AtSign", "alice").await;
+    world.until_gone("PersistentVolumeClaim", "alice").await;
+    world.until_at_rest().await;
+    assert_eq!(world.volumes().await, Vec::<Value>::new());
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn a_tiers_export_gives_each_atsign_its_own_directory_and_nothing_else() {
+    let world = World::new().await;
+    let tier = format!("nfs-{}", world.namespace);
+    let nfs = json!({"server": "nfs.example.com", "path": "/export"});
+    world.apply("AtSignTier", &tier, json!({"spec": {"storage": {"size": "2Gi", "nfs": nfs}}})).await;
+    let operator = world.operator().await;
+    world.apply("AtSign", "alice", json!({"spec": {"tier": tier}})).await;
+    let alice = world.until("alice", "True", "ServerReady").await;
+    world.until_bound("alice").await;
+    let uid = alice.metadata.uid.expect("a UID");
+    let own = world.volumes().await.into_iter().find(|volume| volume["spec"]["claimRef"]["name"] == "alice");
+    let own = own.expect("the volume")["spec"].clone();
+    assert_eq!(own["nfs"]["path"], format!("/export/{}-alice-{uid}", world.namespace));
+    assert_eq!(own["persistentVolumeReclaimPolicy"], "Retain");
+    assert_eq!(own["capacity"]["storage"], "2Gi");
+    let claim = world.get("PersistentVolumeClaim", "alice").await.expect("the claim");
+    assert_eq!(own["claimRef"]["uid"], claim["metadata"]["uid"]);
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn a_tier_that_changes_restarts_nothing_until_a_restart_is_asked_for() {
+    let world = World::new().await;
+    let tier = format!("pro-{}", world.namespace);
+    world.apply("AtSignTier", &tier, json!({"spec": {"memory": {"default": "8Mi", "cap": "16Mi"}}})).await;
+    let operator = world.operator().await;
+    world.apply("AtSign", "alice", json!({"spec": {"tier": tier}})).await;
+    world.until("alice", "True", "ServerReady").await;
+    let template =
+        async || world.get("Deployment", "alice").await.expect("alice")["spec"]["template"].clone();
+    let before = template().await;
+    let limit = |template: &Value| template["spec"]["containers"][0]["resources"]["limits"]["memory"].clone();
+    assert_eq!(limit(&before), "8Mi");
+
+    let pod = json!({"nodeSelector": {"disk": "fast"}});
+    world
+        .apply(
+            "AtSignTier",
+            &tier,
+            json!({"spec": {"memory": {"default": "12Mi", "cap": "16Mi"}, "pod": pod}}),
+        )
+        .await;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        let alice = world.get("AtSign", "alice").await.expect("alice");
+        let conditions = alice["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        if conditions.iter().any(|condition| condition["type"] == "PodSettingsPending") {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{alice:#}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(template().await, before);
+
+    let restart = json!({"metadata": {"annotations": {"atsign.dev/restart": "now"}}, "spec": {"tier": tier}});
+    world.apply("AtSign", "alice", restart).await;
+    while template().await == before {
+        assert!(tokio::time::Instant::now() < deadline, "the restart is made");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(template().await["spec"]["nodeSelector"], json!({"disk": "fast"}));
+    assert_eq!(limit(&template().await), "12Mi");
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn suspend_stops_the_server_and_paused_stops_the_operator() {
+    let world = World::new().await;
+    let operator = world.operator().await;
+    world.apply("AtSign", "alice", json!({"spec": {"suspend": true}})).await;
+    world.until("alice", "False", "Suspended").await;
+    assert_eq!(world.get("Deployment", "alice").await.expect("alice")["spec"]["replicas"], 0);
+
+    let paused =
+        json!({"metadata": {"annotations": {"atsign.dev/paused": "true"}}, "spec": {"suspend": false}});
+    world.apply("AtSign", "alice", paused).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(world.get("Deployment", "alice").await.expect("alice")["spec"]["replicas"], 0);
+
+    world.apply("AtSign", "alice", json!({"spec": {"suspend": false}})).await;
+    world.until("alice", "True", "ServerReady").await;
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn pods_are_admitted_where_pod_security_is_restricted() {
+    let world = World::new().await;
+    let tier = format!("nfs-{}", world.namespace);
+    let nfs = json!({"server": "nfs.example.com", "path": "/export"});
+    world.apply("AtSignTier", &tier, json!({"spec": {"storage": {"nfs": nfs}}})).await;
+    // Nobody plays the kubelet here, so that the Job is seen.
+    world.stop_playing();
+    let operator = world.operator().await;
+    world.apply("AtSign", "alice", json!({"spec": {"tier": tier}})).await;
+    world.until("alice", "False", "WaitingForPod").await;
+    let server = world.get("Deployment", "alice").await.expect("the Deployment");
+    let jobs = world.jobs().await;
+    assert_eq!(jobs.len(), 1);
+    for template in [&server["spec"]["template"], &jobs[0]["spec"]["template"]] {
+        let mut pod = template.clone();
+        pod["metadata"]["name"] = json!("admitted");
+        world.apply("Pod", "admitted", pod).await;
+        world.delete("Pod", "admitted").await;
+    }
+    let evil = json!({"spec": {"containers": [{"name": "c", "image": "i"}]}});
+    assert!(world.try_apply("Pod", "evil", evil).await.is_err(), "what is not restricted is refused here");
     operator.stop().await;
 }
 

@@ -1,5 +1,7 @@
-//! PersistentVolumeClaim `<name>`: the data. It has no owner reference, so it outlives its AtSign and is found again by
+//! `PersistentVolumeClaim` `<name>`: the data. It has no owner reference, so it outlives its AtSign and is found again by
 //! the next of that name; with deletionPolicy Delete the finalizer removes it.
+
+use std::collections::BTreeMap;
 
 use atsign_crds::quantity;
 use k8s_openapi::api::core::v1::{
@@ -51,7 +53,7 @@ fn build(
     // A claim that was made in other words for the same size (1024Mi) stays as it is.
     let requests = live.and_then(|live| live.spec.as_ref()?.resources.as_ref()?.requests.clone());
     if let (Some(resources), Some(requests)) = (&mut spec.resources, requests)
-        && bytes(&Some(requests.clone())) == bytes(&resources.requests)
+        && bytes(Some(&requests)) == bytes(resources.requests.as_ref())
     {
         resources.requests = Some(requests);
     }
@@ -60,11 +62,11 @@ fn build(
     PersistentVolumeClaim { metadata, spec: Some(spec), status: None }
 }
 
-fn bytes(requests: &Option<std::collections::BTreeMap<String, Quantity>>) -> Option<u64> {
-    quantity::bytes(&requests.as_ref()?.get("storage")?.0)
+fn bytes(requests: Option<&BTreeMap<String, Quantity>>) -> Option<u64> {
+    quantity::bytes(&requests?.get("storage")?.0)
 }
 
 /// A capacity of `size` bytes.
-pub(super) fn storage(size: u64) -> std::collections::BTreeMap<String, Quantity> {
+pub(super) fn storage(size: u64) -> BTreeMap<String, Quantity> {
     [("storage".to_owned(), Quantity(quantity::display(size)))].into()
 }

@@ -14,7 +14,7 @@ const SIZE: u64 = 1 << 20;
 
 /// Volume and claim.
 pub fn build(server: &str, root: &str, namespace: &str) -> (PersistentVolume, PersistentVolumeClaim) {
-    let name = names::export(server, root);
+    let name = names::export(namespace, server, root);
     let metadata = ObjectMeta {
         name: Some(name.clone()),
         labels: Some(names::labels_of_operator("storage")),

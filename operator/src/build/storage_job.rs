@@ -26,7 +26,7 @@ enum Task {
 
 /// The Job that makes the directory.
 pub fn init(server: &Server, nfs: &str, root: &str, directory: &str, options: &Options) -> Job {
-    let export = names::export(nfs, root);
+    let export = names::export(&options.namespace, nfs, root);
     build(
         Task::Init,
         names::init_job(&server.uid),
@@ -39,7 +39,14 @@ pub fn init(server: &Server, nfs: &str, root: &str, directory: &str, options: &O
 
 /// The Job that removes the directory and what is in it, for the AtSign `of`, a namespace and a name.
 pub fn wipe(uid: &str, of: (&str, &str), nfs: &str, root: &str, directory: &str, options: &Options) -> Job {
-    build(Task::Wipe, names::wipe_job(uid), of, &names::export(nfs, root), directory, options)
+    build(
+        Task::Wipe,
+        names::wipe_job(uid),
+        of,
+        &names::export(&options.namespace, nfs, root),
+        directory,
+        options,
+    )
 }
 
 /// Whether a Job has done its work.

@@ -17,12 +17,11 @@ pub fn build(
     now: Timestamp,
 ) -> Result<Secret, Error> {
     let bundle = authority.bundle();
-    let (certificate, key) = match live.and_then(|live| kept(live, hosts, &bundle, now)) {
-        Some(kept) => kept,
-        None => {
-            let leaf = authority.issue(hosts, now)?;
-            (ByteString(leaf.certificate.into_bytes()), ByteString(leaf.key.into_bytes()))
-        }
+    let (certificate, key) = if let Some(kept) = live.and_then(|live| kept(live, hosts, &bundle, now)) {
+        kept
+    } else {
+        let leaf = authority.issue(hosts, now)?;
+        (ByteString(leaf.certificate.into_bytes()), ByteString(leaf.key.into_bytes()))
     };
     let data = [
         ("tls.crt".to_owned(), certificate),

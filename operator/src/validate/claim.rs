@@ -180,17 +180,16 @@ fn class_of(claim: &PersistentVolumeClaim) -> Option<&str> {
 }
 
 fn class_named(name: Option<String>, classes: &[StorageClass]) -> Result<&StorageClass, Error> {
-    match name {
-        Some(name) => {
-            let named = classes.iter().find(|class| class.name_any() == name);
-            named.ok_or(Error::StorageClassNotFound(name))
-        }
-        None => {
-            let defaults = classes
-                .iter()
-                .filter(|class| class.annotations().get(DEFAULT_CLASS).is_some_and(|is| is == "true"));
-            // Of several defaults Kubernetes takes the newest.
-            defaults.max_by_key(|class| class.creation_timestamp()).ok_or(Error::NoStorageClass)
-        }
+    if let Some(name) = name {
+        let named = classes.iter().find(|class| class.name_any() == name);
+        return named.ok_or(Error::StorageClassNotFound(name));
     }
+    let is_default =
+        |class: &&StorageClass| class.annotations().get(DEFAULT_CLASS).is_some_and(|is| is == "true");
+    // Of several defaults Kubernetes takes the newest.
+    classes
+        .iter()
+        .filter(is_default)
+        .max_by_key(|class| class.creation_timestamp())
+        .ok_or(Error::NoStorageClass)
 }

@@ -42,6 +42,13 @@ impl Faults {
         self.stopped.load(Ordering::SeqCst)
     }
 
+    /// Returns once the operator was stopped.
+    pub async fn struck(&self) {
+        while !self.stopped() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
     /// What was written, in order.
     pub fn log(&self) -> Vec<String> {
         self.log.lock().expect("no panic").clone()

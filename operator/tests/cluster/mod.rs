@@ -29,7 +29,7 @@ use tokio::task::JoinHandle;
 use faults::Faults;
 
 /// How long anything may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 static SERVER: OnceLock<ApiServer> = OnceLock::new();
 static WORLDS: AtomicUsize = AtomicUsize::new(0);
@@ -103,7 +103,7 @@ impl World {
         let (namespace, system) = (format!("home-{number}"), format!("system-{number}"));
         let namespaces: Api<Namespace> = Api::all(client.clone());
         for name in [&namespace, &system] {
-            let wanted = json!({"metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}}});
+            let wanted = json!({"metadata": {"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
             let wanted = serde_json::from_value(wanted).expect("a namespace");
             namespaces.create(&PostParams::default(), &wanted).await.expect("make a namespace");
         }
@@ -208,6 +208,34 @@ impl World {
         }
     }
 
+    /// Waits until a claim has its volume.
+    pub async fn until_bound(&self, claim: &str) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let live = self.get("PersistentVolumeClaim", claim).await.unwrap_or_default();
+            if live["status"]["phase"] == "Bound" {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "claim {claim} is not bound: {live:#}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits until nothing has changed for a second.
+    pub async fn until_at_rest(&self) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let mut before = (self.versions().await, self.volumes().await);
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let now = (self.versions().await, self.volumes().await);
+            if now == before {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "no rest: {before:#?} {now:#?}");
+            before = now;
+        }
+    }
+
     pub async fn delete(&self, kind: &str, name: &str) {
         self.api(kind).delete(name, &kube::api::DeleteParams::default()).await.expect("delete");
     }
@@ -221,12 +249,16 @@ impl World {
                 let api: Api<DynamicObject> =
                     Api::namespaced_with(self.client.clone(), namespace, &resource(kind));
                 for object in api.list(&kube::api::ListParams::default()).await.expect("list") {
-                    let name = object.metadata.name.clone().unwrap_or_default();
+                    let mut name = object.metadata.name.clone().unwrap_or_default();
                     if name == "kube-root-ca.crt" || name == "default" {
                         continue;
                     }
+                    if name.starts_with("atsign-export-") {
+                        // Its end is a digest, among others of the namespace.
+                        name.truncate("atsign-export".len());
+                    }
                     let value = serde_json::to_value(object).expect("JSON");
-                    found.push((format!("{kind} {name}"), self.comparable(value)));
+                    found.push((format!("{kind} {name}"), self.comparable(&value)));
                 }
             }
         }
@@ -238,6 +270,19 @@ impl World {
             ));
         }
         found
+    }
+
+    /// From now on no other controller does anything.
+    pub fn stop_playing(&self) {
+        self.played.abort();
+    }
+
+    /// The Jobs in the operator's namespace.
+    pub async fn jobs(&self) -> Vec<Value> {
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &self.system, &resource("Job"));
+        let jobs = api.list(&kube::api::ListParams::default()).await.expect("list").items.into_iter();
+        jobs.map(|job| serde_json::to_value(job).expect("JSON")).collect()
     }
 
     /// The volumes that were made for claims of this world.
@@ -252,7 +297,7 @@ impl World {
             .collect()
     }
 
-    fn comparable(&self, value: Value) -> Value {
+    fn comparable(&self, value: &Value) -> Value {
         let mut text = value.to_string();
         for (name, placeholder) in [(&self.namespace, "HOME"), (&self.system, "SYSTEM")] {
             text = text.replace(name.as_str(), placeholder);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
-use kube::{Client, ResourceExt as _};
+use kube::{Client, ResourceExt};
 use serde_json::json;
 
 use super::resource;
@@ -82,31 +82,26 @@ async fn claims(client: &Client, namespace: &str) -> kube::Result<()> {
         }
         let spec = claim.spec.clone().unwrap_or_default();
         let volumes: Api<PersistentVolume> = Api::all(client.clone());
-        let volume = match &spec.volume_name {
-            Some(volume) => match volumes.get_opt(volume).await? {
-                Some(_) => volume.clone(),
-                None => continue,
-            },
-            None => {
-                let volume = format!("pvc-{}", claim.uid().unwrap_or_default());
-                let wanted = json!({"metadata": {"name": volume}, "spec": {
+        let volume = if let Some(volume) = &spec.volume_name {
+            if volumes.get_opt(volume).await?.is_none() {
+                continue;
+            }
+            volume.clone()
+        } else {
+            let volume = format!("pvc-{}", claim.uid().unwrap_or_default());
+            let wanted = json!({"metadata": {"name": volume}, "spec": {
                     "accessModes": spec.access_modes, "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/nowhere"},
                     "persistentVolumeReclaimPolicy": "Delete", "storageClassName": spec.storage_class_name,
                     "claimRef": {"kind": "PersistentVolumeClaim", "namespace": namespace, "name": name, "uid": claim.uid()}}});
-                let wanted = serde_json::from_value(wanted).expect("a volume");
-                match volumes.create(&PostParams::default(), &wanted).await {
-                    Ok(_) => {}
-                    Err(kube::Error::Api(status)) if status.is_already_exists() => {}
-                    Err(error) => return Err(error),
-                }
-                api.patch(
-                    &name,
-                    &PatchParams::default(),
-                    &Patch::Merge(json!({"spec": {"volumeName": volume}})),
-                )
-                .await?;
-                volume
+            let wanted = serde_json::from_value(wanted).expect("a volume");
+            match volumes.create(&PostParams::default(), &wanted).await {
+                Ok(_) => {}
+                Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+                Err(error) => return Err(error),
             }
+            api.patch(&name, &PatchParams::default(), &Patch::Merge(json!({"spec": {"volumeName": volume}})))
+                .await?;
+            volume
         };
         let bound = Patch::Merge(json!({"status": {"phase": "Bound", "capacity": {"storage": "1Gi"}}}));
         api.patch_status(&name, &PatchParams::default(), &bound).await?;
@@ -152,7 +147,7 @@ async fn garbage(client: &Client, namespace: &str) -> kube::Result<()> {
         .list(&ListParams::default())
         .await?
         .iter()
-        .filter_map(|it| it.uid())
+        .filter_map(ResourceExt::uid)
         .collect();
     for kind in ["ConfigMap", "Deployment", "NetworkPolicy", "PersistentVolumeClaim", "Secret", "Service"] {
         let api = api(client, namespace, kind);
