@@ -9,7 +9,7 @@ use serde_json::Value;
 ///
 /// @alice is left as she was found, not activated: the CRAM secret still waits for its owner's SDK. If she has been
 /// activated meanwhile, nobody but her owner can log in, and the proof ends at what strangers may see.
-pub fn prove(namespace: &str, name: &str) -> Result<()> {
+pub(crate) fn prove(namespace: &str, name: &str) -> Result<()> {
     let object = get(namespace, "atsign", name)?;
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
     let at_sign = text("/status/atSign").with_context(|| format!("AtSign {name} has no status.atSign"))?;
