@@ -1,0 +1,70 @@
+//! The program itself: it leads, answers for its health, logs JSON, and gives its lease back.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use atsign_tests::apiserver::ApiServer;
+use serde_json::Value;
+
+fn get(address: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn it_leads_answers_and_hands_its_lease_back_on_sigterm() {
+    let server = ApiServer::start().expect("start etcd and kube-apiserver");
+    server.install_crds().expect("install the CRDs");
+    // The port is free again once the listener is dropped.
+    let address =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr()).expect("a free port");
+    let mut operator = Command::new(env!("CARGO_BIN_EXE_atsign-operator"))
+        .args(["--namespace", "default", "--identity", "it", "--metrics-listen", &address.to_string()])
+        .env("KUBECONFIG", &server.kubeconfig)
+        .env_remove("RUST_LOG")
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("start the operator");
+    until("it leads", || {
+        get(address, "/metrics").is_some_and(|metrics| metrics.contains("atsign_operator_lease_holder 1"))
+    });
+    assert!(get(address, "/healthz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200")));
+    assert!(get(address, "/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200")));
+    assert!(get(address, "/else").is_some_and(|answer| answer.starts_with("HTTP/1.1 404")));
+
+    let alice =
+        r#"{"apiVersion": "atsign.dev/v1", "kind": "AtSign", "metadata": {"name": "alice"}, "spec": {}}"#;
+    server.kubectl_ok(&["apply", "-n", "default", "-f", "-"], alice).expect("apply an AtSign");
+    let reason = "jsonpath={.status.conditions[?(@.type==\"Stalled\")].reason}";
+    until("the AtSign says that there is no StorageClass", || {
+        server
+            .kubectl_ok(&["get", "ats", "alice", "-n", "default", "-o", reason], "")
+            .is_ok_and(|it| it == "NoStorageClass")
+    });
+
+    let kill = Command::new("kill").args(["-TERM", &operator.id().to_string()]).status().expect("run kill");
+    assert!(kill.success());
+    until("it ends", || operator.try_wait().expect("wait").is_some());
+    assert!(operator.wait().expect("wait").success());
+    let holder =
+        ["get", "lease", "atsign-operator", "-n", "default", "-o", "jsonpath={.spec.holderIdentity}"];
+    assert_eq!(server.kubectl_ok(&holder, "").expect("the lease"), "");
+    let log = BufReader::new(operator.stdout.take().expect("its output"));
+    for line in log.lines() {
+        let line = line.expect("a line");
+        assert!(serde_json::from_str::<Value>(&line).is_ok_and(|line| line["level"].is_string()), "{line}");
+    }
+}
