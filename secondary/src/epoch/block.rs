@@ -71,6 +71,11 @@ impl BlockFile {
         Self::open_with(OpenOptions::new().read(true), path)
     }
 
+    /// Opens a file that exists, for reading and writing.
+    pub fn open_writable(path: &Path) -> io::Result<Self> {
+        Self::open_with(OpenOptions::new().read(true).write(true), path)
+    }
+
     /// Opens a file for reading and writing, and creates it where it is missing. Never truncates.
     pub fn open_or_create(path: &Path) -> io::Result<Self> {
         Self::open_with(OpenOptions::new().read(true).write(true).create(true).truncate(false), path)

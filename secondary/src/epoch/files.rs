@@ -52,6 +52,24 @@ pub struct Epoch {
     pub released: bool,
 }
 
+impl Epoch {
+    fn read(file: &BlockFile) -> io::Result<Self> {
+        let mut blocks = Blocks::zeroed(ALL);
+        let count = file.read(0, &mut blocks)?;
+        if count < ALL * BLOCK {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file of an epoch is cut short"));
+        }
+        let block = |index: usize| &blocks.as_ref()[index * BLOCK..(index + 1) * BLOCK];
+        Ok(Self {
+            identity: serde_json::from_str(block::text(block(IDENTITY))?)?,
+            // A counter that cannot be read is no less alive: whoever watches it looks for a change only.
+            renewals: block::text(block(RENEWALS)).ok().and_then(|text| text.parse().ok()).unwrap_or(0),
+            complete: block::text(block(COMPLETE)).is_ok_and(|text| text == "complete"),
+            released: block::text(block(RELEASED)).is_ok_and(|text| text == "released"),
+        })
+    }
+}
+
 /// The directory `epoch` of one store.
 #[derive(Clone, Debug)]
 pub struct EpochFiles {
@@ -112,24 +130,7 @@ impl EpochFiles {
 
     /// Reads the file of a number past the page cache; `None` where there is none.
     pub fn read(&self, number: u64) -> io::Result<Option<Epoch>> {
-        let file = match BlockFile::open(&self.file(number)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            opened => opened?,
-        };
-        let mut blocks = Blocks::zeroed(ALL);
-        let count = file.read(0, &mut blocks)?;
-        if count < ALL * BLOCK {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("epoch {number} is cut short")));
-        }
-        let block = |index: usize| &blocks.as_ref()[index * BLOCK..(index + 1) * BLOCK];
-        let identity = serde_json::from_str(block::text(block(IDENTITY))?)?;
-        Ok(Some(Epoch {
-            identity,
-            // A counter that cannot be read is no less alive: whoever watches it looks for a change only.
-            renewals: block::text(block(RENEWALS)).ok().and_then(|text| text.parse().ok()).unwrap_or(0),
-            complete: block::text(block(COMPLETE)).is_ok_and(|text| text == "complete"),
-            released: block::text(block(RELEASED)).is_ok_and(|text| text == "released"),
-        }))
+        if_there(BlockFile::open(&self.file(number)))?.map(|file| Epoch::read(&file)).transpose()
     }
 
     /// Takes a number. `None`: somebody else has it.
@@ -138,30 +139,34 @@ impl EpochFiles {
     /// answer to `link` may be lost on its way or tell of our own repeated call; what counts is what the name holds.
     pub fn claim(&self, number: u64, identity: &Identity) -> io::Result<Option<OwnEpoch>> {
         let private = self.epochs.join(format!(".new-{}", identity.token));
-        let file = BlockFile::open_or_create(&private)?;
-        let mut blocks = Blocks::zeroed(ALL);
         let json = serde_json::to_vec(identity)?;
         if json.len() >= BLOCK {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the holder's name is too long"));
         }
+        let mut blocks = Blocks::zeroed(ALL);
         blocks.as_mut()[..json.len()].copy_from_slice(&json);
         blocks.as_mut()[RENEWALS * BLOCK] = b'0';
+        let file = BlockFile::open_or_create(&private)?;
         file.write(0, &blocks)?;
         file.sync()?;
-
+        // Closed first: over NFS, removing the name of an open file leaves another name behind.
+        drop(file);
         let linked = linkat(CWD, &private, CWD, self.file(number), AtFlags::empty());
         // The private name is litter from here on; a later holder removes it where this fails.
         let _ = fs::remove_file(&private);
-        if let Err(error) = linked
-            && self.read(number)?.is_none_or(|epoch| epoch.identity.token != identity.token)
-        {
-            return match error {
-                rustix::io::Errno::EXIST => Ok(None),
-                error => Err(error.into()),
-            };
+
+        let ours = match if_there(BlockFile::open_writable(&self.file(number)))? {
+            Some(file) if Epoch::read(&file)?.identity.token == identity.token => Some(file),
+            _ => None,
+        };
+        match (ours, linked) {
+            (Some(file), _) => {
+                sync_directory(&self.epochs)?;
+                Ok(Some(OwnEpoch { number, renewals: 0, file }))
+            }
+            (None, Err(error)) if error != rustix::io::Errno::EXIST => Err(error.into()),
+            (None, _) => Ok(None),
         }
-        sync_directory(&self.epochs)?;
-        Ok(Some(OwnEpoch { number, renewals: 0, file }))
     }
 
     /// Opens the seal of a number of our own.
@@ -281,9 +286,14 @@ pub fn sync_directory(path: &Path) -> io::Result<()> {
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
+    if_there(fs::remove_file(path)).map(|_| ())
+}
+
+/// `None` where what was asked for is not there.
+fn if_there<T>(asked: io::Result<T>) -> io::Result<Option<T>> {
+    match asked {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        answer => answer.map(Some),
     }
 }
 
