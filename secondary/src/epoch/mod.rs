@@ -6,20 +6,23 @@
 //! what was written before the seal was set is in what the successor copies, and what was written after it is never
 //! answered.
 //!
-//! Everything that decides is a function of what was seen and when ([`lease::Watch`], [`takeover::decide`],
-//! [`takeover::choose`]); files are in [`files`], the fence in [`fence`], the copy in [`copy`].
+//! Everything that decides is a function of what was seen and when ([`lease::Watch`], [`decision::decide`],
+//! [`decision::choose`]); files are in [`files`], the fence in [`fence`], the copy in [`copy`].
 
 pub mod block;
 pub mod copy;
+pub mod decision;
 pub mod fence;
 pub mod files;
+pub mod holding;
 pub mod lease;
 pub mod takeover;
 
 use std::time::Duration;
 
+pub use holding::Holding;
 pub use lease::{Lease, Term};
-pub use takeover::{Claimant, Contents, Holding, TakeoverError};
+pub use takeover::{Claimant, Contents, TakeoverError};
 
 /// Time since this machine started, sleep included. The only clock that this protocol reads.
 pub fn boottime() -> Duration {

@@ -2,6 +2,7 @@
 
 pub mod database;
 pub mod figures;
+pub mod file;
 pub mod keeper;
 pub mod queue;
 pub mod sqlite;

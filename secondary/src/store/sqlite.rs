@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::database::{Database, DatabaseError, Files, OpenError};
+use super::database::{Database, DatabaseError};
 use super::figures::Figures;
+use super::file::{Files, OpenError};
 use super::keeper::Keeper;
 use super::queue::{Queue, Weight};
 use super::status::{State, Status};
