@@ -83,7 +83,9 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Up(options) => up::up(options)?,
         Task::Down { name } => {
             host::require_root()?;
-            cluster::down(&Cluster::named(&name)?)?;
+            let cluster = Cluster::named(&name)?;
+            let _only_me = cluster.lock()?;
+            cluster::down(&cluster)?;
         }
         Task::Kubectl { name, arguments } => {
             let cluster = running(&name)?;

@@ -1,6 +1,6 @@
 //! `cargo xtask up`: from an empty machine to a running, proven atSign.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ pub(crate) fn up(options: Options) -> Result<()> {
         let target = Target::given(options.kubeconfig, options.context, &cluster)?;
         install(&target, &images)?;
         if options.only.is_none() {
-            alice(&target)?;
+            alice(&target, &images)?;
             what_next(&target)?;
         }
         return Ok(());
@@ -77,9 +77,9 @@ pub(crate) fn up(options: Options) -> Result<()> {
         return Ok(());
     }
     let binaries = servers::build()?;
-    operator(&cluster, &binaries)?;
+    let images = operator(&cluster, &binaries)?;
     if options.only.is_none() {
-        alice(&target)?;
+        alice(&target, &images)?;
         prove(&cluster)?;
         what_next(&target)?;
     }
@@ -90,7 +90,7 @@ pub(crate) fn up(options: Options) -> Result<()> {
 ///
 /// # Errors
 /// An image cannot be built or imported, or the operator does not become available.
-pub(crate) fn operator(cluster: &Cluster, binaries: &std::path::Path) -> Result<()> {
+pub(crate) fn operator(cluster: &Cluster, binaries: &Path) -> Result<Vec<Image>> {
     let images = step("images", "operator, secondary, directory", || {
         let images = servers::images(binaries, &cluster.state().join("images"), None)?;
         servers::import(cluster, &images)?;
@@ -98,11 +98,12 @@ pub(crate) fn operator(cluster: &Cluster, binaries: &std::path::Path) -> Result<
     })?;
     let images: Vec<_> =
         images.into_iter().map(|image| (image.server, "docker.io/library".to_owned(), image.tag)).collect();
-    install(&Target::Embedded(cluster.clone()), &images)
+    install(&Target::Embedded(cluster.clone()), &images)?;
+    Ok(images)
 }
 
 /// An image by its server, prefix and tag.
-type Image = (&'static str, String, String);
+pub(crate) type Image = (&'static str, String, String);
 
 /// What a cluster that is not ours can pull. Nothing is pushed from here: where to is the user's to know.
 fn given_images(options: &Options, cluster: &Cluster) -> Result<Vec<Image>> {
@@ -139,7 +140,9 @@ fn install(target: &Target, images: &[Image]) -> Result<()> {
 }
 
 /// Applies the example and waits for it, showing what it says meanwhile.
-fn alice(target: &Target) -> Result<()> {
+fn alice(target: &Target, images: &[Image]) -> Result<()> {
+    let secondary = images.iter().find(|(server, ..)| *server == "atsign-secondary");
+    let image = secondary.map(|(server, prefix, tag)| format!("{prefix}/{server}:{tag}")).unwrap_or_default();
     let example = repository().join("examples/alice.yaml");
     step("alice", "applying examples/alice.yaml, waiting until AtSign/alice is Ready", || {
         let mut apply = target.kubectl();
@@ -156,9 +159,18 @@ fn alice(target: &Target) -> Result<()> {
                 shown = says;
             }
             let current = object["status"]["observedGeneration"] == object["metadata"]["generation"];
-            Ok(current && conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"))
+            let ready = conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
+            Ok(current && ready && runs_image(target, &image)?)
         })
     })
+}
+
+/// Whether @alice's server, which may be there since an earlier `up`, has been replaced by this one.
+fn runs_image(target: &Target, image: &str) -> Result<bool> {
+    let pods = "jsonpath={range .items[*].spec.containers[*]}{.image} {end}";
+    let selector = "app.kubernetes.io/instance=alice";
+    let asked = target.kubectl().args(["get", "pods", "-l", selector, "-o", pods]).output()?;
+    Ok(String::from_utf8_lossy(&asked.stdout).split_whitespace().eq([image]))
 }
 
 /// The conditions in a line: `Ready=False (WaitingForPod) …`.

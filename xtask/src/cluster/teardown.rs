@@ -17,12 +17,11 @@ use super::state::Cluster;
 use super::traces;
 use crate::progress::step;
 
-/// Removes everything of the cluster but the shared cache.
+/// Removes everything of the cluster but the shared cache. The caller holds its lock.
 ///
 /// # Errors
 /// Something is left; the error says what.
 pub(crate) fn down(cluster: &Cluster) -> Result<()> {
-    let _only_me = cluster.lock()?;
     step("down", &format!("{}: processes and containers", cluster.name()), || end_processes(cluster))?;
     step("down", "mounts, network namespace, cgroups, state", || {
         unmount_all(cluster)?;

@@ -110,7 +110,7 @@ impl std::ops::AddAssign for Tally {
 /// Runs the suites and prints the totals.
 ///
 /// # Errors
-/// A suite could not be run at all: nothing compiles, or a tool is missing. Tests that fail are in the exit code.
+/// The test cluster cannot be removed. Whatever fails in the tests, or cannot be built for them, is in the exit code.
 pub(crate) fn test(options: &Options) -> Result<ExitCode> {
     let chosen = |suite: &Suite| options.suite.is_empty() || options.suite.contains(suite);
     let suites: Vec<_> = Suite::ALL.into_iter().filter(chosen).collect();
@@ -132,7 +132,9 @@ pub(crate) fn test(options: &Options) -> Result<ExitCode> {
         // What an earlier run left, so that nothing that passes here leans on it.
         host::require_root()?;
         cluster::down(&cluster)?;
-        let ran = run_binaries(options, &suites, &cluster, &mut report);
+        if let Err(error) = run_binaries(options, &suites, &cluster, &mut report) {
+            report.run_named("build", || Tally::of(Err(error)));
+        }
         if options.keep && cluster::is_up(&cluster) {
             eprintln!(
                 "the cluster is kept: `cargo xtask kubectl --name {CLUSTER} …`, `cargo xtask down --name {CLUSTER}`"
@@ -140,7 +142,6 @@ pub(crate) fn test(options: &Options) -> Result<ExitCode> {
         } else {
             cluster::down(&cluster)?;
         }
-        ran?;
     }
     Ok(report.finish())
 }
@@ -185,9 +186,12 @@ fn run_binaries(options: &Options, suites: &[Suite], cluster: &Cluster, report: 
         if tally.failed == 0 {
             tally += Tally::of(hello::a_service_has_a_name(cluster));
             tally += Tally::of(hello::a_pod_writes_to_an_nfs_claim(cluster));
-            tally += Tally::of(up::operator(cluster, &servers));
+            tally += Tally::of(up::operator(cluster, &servers).map(drop));
         }
         ready = tally.failed == 0;
+        if !ready && cluster::is_up(cluster) {
+            show_cluster(cluster);
+        }
         tally
     });
     for suite in in_cluster.into_iter().filter(|_| ready) {
