@@ -19,7 +19,7 @@ pub struct AtSignStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_sign: Option<String>,
 
-    /// The tier in force.
+    /// The tier in force; built-in (6Mi to 24Mi) where the cluster has no AtSignTier for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<String>,
 

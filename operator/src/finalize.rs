@@ -17,6 +17,9 @@ use crate::dereference;
 use crate::names;
 use crate::validate;
 
+/// Annotation of a volume that a provisioner made, and will remove.
+const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
+
 /// Why the deletion cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -92,12 +95,14 @@ async fn hand_back(context: &Context, claim: &PersistentVolumeClaim) -> Result<(
     let volumes: Api<PersistentVolume> = Api::all(context.client.clone());
     let live =
         volumes.get_opt(&volume).await.map_err(|source| failed::<PersistentVolume>(&volume, source))?;
-    let Some(spec) = live.and_then(|live| live.spec) else { return Ok(()) };
+    let Some(live) = live else { return Ok(()) };
+    let provisioned = live.annotations().contains_key(PROVISIONED_BY);
+    let Some(spec) = live.spec else { return Ok(()) };
     let bound_to = spec.claim_ref.and_then(|claim| claim.uid);
     let wanted = reclaim_policy(DeletionPolicy::Delete);
-    // The in-tree NFS plugin has no deleter: such a volume would only be marked as failed.
+    // A volume that no provisioner made has no deleter: it would only be marked as failed.
     if bound_to == claim.uid()
-        && spec.nfs.is_none()
+        && provisioned
         && spec.persistent_volume_reclaim_policy.as_deref() != Some(wanted)
     {
         apply::reclaim(&context.client, &volume, wanted).await?;

@@ -13,6 +13,9 @@ use crate::dereference::Observed;
 use crate::pod_problem;
 use crate::validate::Server;
 
+/// What stands for the tier where there is no AtSignTier.
+const BUILT_IN_TIER: &str = "built-in";
+
 /// What a reconcile came to.
 pub enum Outcome<'a> {
     /// Everything is applied.
@@ -45,7 +48,7 @@ pub fn status(at_sign: &AtSign, outcome: &Outcome<'_>, now: Timestamp) -> AtSign
             AtSignStatus {
                 observed_generation: generation,
                 at_sign: Some(server.at_sign.to_string()),
-                tier: server.tier.clone(),
+                tier: Some(server.tier.clone().unwrap_or_else(|| BUILT_IN_TIER.to_owned())),
                 address,
                 activated: usage.map(|usage| usage.activated).or(previous.activated),
                 memory: Some(memory(observed, usage, previous.memory)),

@@ -53,6 +53,7 @@ fn the_example_becomes_a_running_atsign_that_the_directory_knows() -> Result<()>
 
     let host = "alice.life-example.svc.cluster.local";
     assert_eq!(alice["status"]["address"], host);
+    assert_eq!(alice["status"]["tier"], "built-in");
     assert_eq!(alice["status"]["observedGeneration"], alice["metadata"]["generation"]);
 
     let mut directory = Client::connect(&directory_host(), 64, &operator_ca()?)?;

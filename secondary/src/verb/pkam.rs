@@ -5,7 +5,10 @@ use atsign_protocol::{AtError, ErrorCode, key};
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
+use p256::ecdsa::{Signature, VerifyingKey};
 use ring::signature;
+use sha2::{Digest as _, Sha256, Sha512};
 use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
@@ -58,9 +61,13 @@ fn proves(public_key: &str, challenge: &str, pkam: &Pkam) -> bool {
         (SigningAlgorithm::Rsa2048, HashingAlgorithm::Sha512) => {
             rsa(&signature::RSA_PKCS1_2048_8192_SHA512, public_key, challenge, &signature)
         }
-        (SigningAlgorithm::EccSecp256r1, HashingAlgorithm::Sha256) => ecc(public_key, challenge, &signature),
-        // The protocol knows this curve with SHA-256 only.
-        (SigningAlgorithm::EccSecp256r1, HashingAlgorithm::Sha512) => false,
+        (SigningAlgorithm::EccSecp256r1, HashingAlgorithm::Sha256) => {
+            ecc(public_key, &Sha256::digest(challenge), &signature)
+        }
+        // The reference server knows this curve with SHA-256 only; FIPS 186-4 takes the leftmost bits of a longer hash.
+        (SigningAlgorithm::EccSecp256r1, HashingAlgorithm::Sha512) => {
+            ecc(public_key, &Sha512::digest(challenge), &signature)
+        }
     }
 }
 
@@ -77,15 +84,16 @@ fn rsa(
 
 /// `public_key` is the uncompressed point in hex, or a `SubjectPublicKeyInfo` like the others; the signature is `r‖s`,
 /// as 64 bytes or in hex, which is what the reference server takes.
-fn ecc(public_key: &str, challenge: &str, signature: &[u8]) -> bool {
+fn ecc(public_key: &str, hash: &[u8], signature: &[u8]) -> bool {
     let Some(point) = hex(public_key.trim().as_bytes()).or_else(|| subject_public_key(public_key)) else {
         return false;
     };
     let text = hex(signature.trim_ascii());
     let signature = text.as_deref().unwrap_or(signature);
-    signature::UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, point)
-        .verify(challenge.as_bytes(), signature)
-        .is_ok()
+    // ring verifies this curve with SHA-256 only.
+    let key = VerifyingKey::from_sec1_bytes(&point);
+    let signature = Signature::from_slice(signature);
+    key.is_ok_and(|key| signature.is_ok_and(|signature| key.verify_prehash(hash, &signature).is_ok()))
 }
 
 fn subject_public_key(text: &str) -> Option<Vec<u8>> {
@@ -108,6 +116,8 @@ fn hex(text: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use p256::ecdsa::SigningKey;
+    use p256::ecdsa::signature::hazmat::PrehashSigner as _;
     use ring::rand::SystemRandom;
     use ring::signature::KeyPair as _;
 
@@ -130,23 +140,35 @@ mod tests {
     }
 
     #[test]
-    fn a_p256_key_in_hex_proves_with_a_signature_in_hex_or_in_bytes() {
+    fn a_p256_key_in_hex_proves_with_a_signature_in_hex_or_in_bytes_of_either_hash() {
+        let pair = SigningKey::from_slice(&[7; 32]).expect("a key");
+        let public_key = to_hex(pair.verifying_key().to_encoded_point(false).as_bytes());
+        for (hashing, other, hash) in [
+            (HashingAlgorithm::Sha256, HashingAlgorithm::Sha512, Sha256::digest(CHALLENGE).to_vec()),
+            (HashingAlgorithm::Sha512, HashingAlgorithm::Sha256, Sha512::digest(CHALLENGE).to_vec()),
+        ] {
+            let signed: Signature = pair.sign_prehash(&hash).expect("a signature");
+            let raw = ecc_request(&signed.to_bytes(), hashing);
+            let text = ecc_request(to_hex(&signed.to_bytes()).as_bytes(), hashing);
+            for request in [&raw, &text] {
+                assert!(proves(&public_key, CHALLENGE, request));
+                assert!(!proves(&public_key, "another challenge", request));
+                assert!(!proves("04aa", CHALLENGE, request));
+                assert!(!proves("", CHALLENGE, request));
+            }
+            assert!(!proves(&public_key, CHALLENGE, &ecc_request(&signed.to_bytes(), other)));
+        }
+    }
+
+    #[test]
+    fn a_signature_by_another_implementation_proves_too() {
         let algorithm = &signature::ECDSA_P256_SHA256_FIXED_SIGNING;
         let random = SystemRandom::new();
         let document = signature::EcdsaKeyPair::generate_pkcs8(algorithm, &random).expect("a key");
         let pair = signature::EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random).expect("a key");
         let signed = pair.sign(&random, CHALLENGE.as_bytes()).expect("a signature");
-        let public_key = to_hex(pair.public_key().as_ref());
-
-        let raw = ecc_request(signed.as_ref(), HashingAlgorithm::Sha256);
-        let text = ecc_request(to_hex(signed.as_ref()).as_bytes(), HashingAlgorithm::Sha256);
-        for request in [&raw, &text] {
-            assert!(proves(&public_key, CHALLENGE, request));
-            assert!(!proves(&public_key, "another challenge", request));
-            assert!(!proves("04aa", CHALLENGE, request));
-            assert!(!proves("", CHALLENGE, request));
-        }
-        assert!(!proves(&public_key, CHALLENGE, &ecc_request(signed.as_ref(), HashingAlgorithm::Sha512)));
+        let request = ecc_request(signed.as_ref(), HashingAlgorithm::Sha256);
+        assert!(proves(&to_hex(pair.public_key().as_ref()), CHALLENGE, &request));
     }
 
     #[test]
