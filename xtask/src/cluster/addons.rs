@@ -9,7 +9,7 @@ use super::network::NODE_IP;
 use super::process::{self, Process};
 use super::state::Cluster;
 use super::tools::COREDNS;
-use super::{apply, kubectl, node};
+use super::{apply, inside, node};
 use crate::image::Image;
 use crate::nfs;
 use crate::progress::{step, wait_until};
@@ -35,19 +35,16 @@ pub(crate) fn ensure(cluster: &Cluster) -> Result<()> {
     })
 }
 
-/// Waits until the cluster's DNS answers.
+/// Waits until the cluster's DNS answers, by the address that pods ask: a ready pod is not yet behind its Service.
 ///
 /// # Errors
 /// It does not in time.
 pub(crate) fn wait_ready(cluster: &Cluster) -> Result<()> {
-    let available = "jsonpath={.status.availableReplicas}";
     let look_at = "`cargo xtask kubectl -n kube-system describe pods`";
-    wait_until("CoreDNS is available", Duration::from_mins(1), look_at, || {
+    wait_until("the cluster's DNS answers", Duration::from_mins(1), look_at, || {
         process::require_running(cluster, "nfs-provisioner")?;
-        let asked = kubectl(cluster)
-            .args(["-n", "kube-system", "get", "deployment", "coredns", "-o", available])
-            .output()?;
-        Ok(asked.stdout == b"1")
+        let lookup = ["hosts", "kubernetes.default.svc.cluster.local"];
+        Ok(inside(cluster, "getent").args(lookup).output()?.status.success())
     })
 }
 
