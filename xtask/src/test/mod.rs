@@ -158,6 +158,8 @@ fn lint() -> Tally {
 
 fn run_binaries(options: &Options, suites: &[Suite], cluster: &Cluster, report: &mut Report) -> Result<()> {
     host::prepare()?;
+    // The directory's tests start a Redis of their own.
+    host::install(&[("redis-check-rdb", "redis-tools")])?;
     tools::prepare(cluster)?;
     let servers = servers::build()?;
     let tests = binaries::compile()?;
