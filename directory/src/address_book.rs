@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use atsign_protocol::AtSign;
 
+use crate::addresses::Found;
+
 /// Where an entry comes from: `namespace/name` of a resource; empty for a line of a file.
 pub type Origin = Box<str>;
 
@@ -31,6 +33,16 @@ impl AddressBook {
         let first = (Box::from(at_sign.name()), Origin::default());
         let ((name, _), address) = entries.range(first..).next()?;
         (**name == *at_sign.name()).then(|| address.to_string())
+    }
+
+    /// What is to be answered to who asks for `at_sign`. Before the source was read, that is nothing: the address may
+    /// be among what is still to come.
+    pub fn look_up(&self, at_sign: &AtSign) -> Found {
+        match self.find(at_sign) {
+            Some(address) => Found::Address(address),
+            None if self.loaded.load(Ordering::Relaxed) => Found::Unknown,
+            None => Found::Unavailable,
+        }
     }
 
     /// Takes `entries` in the place of all that was there; from now on the book is loaded.

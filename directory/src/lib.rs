@@ -1,19 +1,24 @@
 //! The atDirectory (root server): tells where each atSign's server is.
 //!
-//! A client sends `alice` over TLS and gets `host:port`. The addresses come from a file, or from the `AtSign`
-//! resources of a cluster; they are kept in memory, so that the directory goes on answering while its source is away.
+//! A client sends `alice` over TLS and gets `host:port`. The addresses come from a file, from the `AtSign` resources of
+//! a cluster (both are kept in memory, so that the directory goes on answering while its source is away), or from a
+//! Redis; for atSigns that are not there another directory may be asked.
 
 #![expect(clippy::missing_panics_doc, reason = "each of these says in its expect why it cannot happen")]
 
 pub mod address_book;
+pub mod addresses;
 pub mod admin;
 pub mod connections;
 pub mod metrics;
 pub mod options;
+pub mod pace;
+pub mod recent;
 pub mod server;
 pub mod session;
 pub mod source;
 pub mod tls;
+pub mod upstream;
 
 use std::sync::Arc;
 
@@ -40,7 +45,7 @@ async fn serve(options: Options) -> Result<()> {
     let book = Arc::new(AddressBook::default());
     let metrics = Arc::new(Metrics::new(&book));
     let (tls, tls_reload) = tls::load(&options.tls_cert, &options.tls_key)?;
-    let source = source::start(&options, &book).await?;
+    let (addresses, source) = source::start(&options, &book, &metrics).await?;
     let admin = bind(options.admin_listen).await?;
     let listener = bind(options.listen).await?;
     info!(
@@ -51,7 +56,7 @@ async fn serve(options: Options) -> Result<()> {
     let admin = tokio::spawn(admin::serve(admin, Arc::clone(&book), Arc::clone(&metrics)));
     let tls_reload = tokio::spawn(tls_reload);
     let drain = options.drain;
-    let server = tokio::spawn(server::serve(listener, tls, Arc::clone(&book), metrics, options.limits));
+    let server = tokio::spawn(server::serve(listener, tls, Arc::new(addresses), metrics, options.limits));
 
     tokio::select! {
         _ = terminate.recv() => {}

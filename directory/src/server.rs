@@ -1,5 +1,6 @@
 //! The sockets: accepts, shakes hands, reads, writes, and ends what takes too long.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +11,11 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-use crate::address_book::AddressBook;
+use crate::addresses::Addresses;
 use crate::connections::{Connections, Slot};
-use crate::metrics::Metrics;
+use crate::metrics::{Limit, Metrics};
 use crate::options::Limits;
+use crate::pace::{self, Pace, Paces};
 use crate::session::{MAX_LINE, PROMPT, Request, Session};
 
 /// Why a connection ended, where it is worth telling.
@@ -23,17 +25,18 @@ type Ended = std::io::Result<()>;
 pub async fn serve(
     listener: TcpListener,
     tls: Arc<ServerConfig>,
-    book: Arc<AddressBook>,
+    addresses: Arc<Addresses>,
     metrics: Arc<Metrics>,
     limits: Limits,
 ) {
     let acceptor = TlsAcceptor::from(tls);
-    let connections = Connections::new(limits.max_connections);
+    let connections = Connections::new(limits.max_connections, limits.max_connections_per_address);
+    let paces = Arc::new(Paces::new(limits.max_lookups_per_second_per_address));
     let mut clients = tokio::task::JoinSet::new();
     loop {
-        let stream = tokio::select! {
+        let (stream, address) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok((stream, peer)) => (stream, pace::client(peer.ip())),
                 Err(error) => {
                     // Mostly: no file descriptor is left. It passes as connections end.
                     warn!("accept: {error}");
@@ -46,12 +49,20 @@ pub async fn serve(
                 continue;
             }
         };
-        let (slot, crowded) = connections.enter(Instant::now());
+        let (slot, crowded) = connections.enter(address, Instant::now());
         metrics.connected(crowded);
         metrics.set_connections(connections.len());
-        let (acceptor, book, metrics) = (acceptor.clone(), Arc::clone(&book), Arc::clone(&metrics));
+        let (acceptor, addresses) = (acceptor.clone(), Arc::clone(&addresses));
+        let (metrics, paces) = (Arc::clone(&metrics), Arc::clone(&paces));
         clients.spawn(async move {
-            let client = Client { book: &book, metrics: &metrics, limits, slot: &slot };
+            let client = Client {
+                address,
+                addresses: &addresses,
+                paces: &paces,
+                metrics: &metrics,
+                limits,
+                slot: &slot,
+            };
             tokio::select! {
                 ended = client.serve(stream, acceptor) => {
                     if let Err(error) = ended {
@@ -66,7 +77,9 @@ pub async fn serve(
 
 /// One client's connection.
 struct Client<'a> {
-    book: &'a AddressBook,
+    address: IpAddr,
+    addresses: &'a Addresses,
+    paces: &'a Paces,
     metrics: &'a Metrics,
     limits: Limits,
     slot: &'a Slot,
@@ -90,7 +103,7 @@ impl Client<'_> {
         self.send(&mut stream, PROMPT).await?;
 
         let mut session = Session::default();
-        let mut pace = Pace::new(self.limits.max_lookups_per_second);
+        let mut pace = Pace::new(self.limits.max_lookups_per_second, Instant::now());
         let mut chunk = [0; MAX_LINE];
         loop {
             let Ok(read) = timeout(self.limits.idle_timeout, stream.read(&mut chunk)).await else {
@@ -104,8 +117,8 @@ impl Client<'_> {
                 let Request::Find(line) = request else {
                     return goodbye(&mut stream).await;
                 };
-                sleep_until(pace.next(Instant::now())).await;
-                let reply = session.answer(&line, self.book);
+                self.wait(&mut pace).await;
+                let reply = session.answer(self.addresses.find(&line).await);
                 self.metrics.asked(reply.outcome);
                 self.slot.asked(Instant::now());
                 if !reply.after.is_zero() {
@@ -118,6 +131,16 @@ impl Client<'_> {
             }
         }
         goodbye(&mut stream).await
+    }
+
+    /// Waits as long as this connection, and all of its address together, have been asking too fast.
+    async fn wait(&self, pace: &mut Pace) {
+        let now = Instant::now();
+        let (own, shared) = (pace.next(now), self.paces.next(self.address, now));
+        if own.max(shared) > now {
+            self.metrics.slowed(if own < shared { Limit::address } else { Limit::connection });
+            sleep_until(own.max(shared)).await;
+        }
     }
 
     /// Sends `text` in one record: SDKs take a lone prompt for an answer.
@@ -134,37 +157,4 @@ impl Client<'_> {
 async fn goodbye(stream: &mut (impl AsyncWrite + Unpin)) -> Ended {
     let _ = timeout(Duration::from_secs(1), stream.shutdown()).await;
     Ok(())
-}
-
-/// When the next question may be answered, so that their rate stays below a bound: a bucket of one second's worth.
-struct Pace {
-    interval: Duration,
-    /// The bucket is full at this time.
-    full: Instant,
-}
-
-impl Pace {
-    fn new(per_second: u32) -> Self {
-        Self { interval: Duration::from_secs(1) / per_second, full: Instant::now() }
-    }
-
-    fn next(&mut self, now: Instant) -> Instant {
-        self.full = self.full.max(now) + self.interval;
-        // One second's worth may come at once.
-        (self.full - self.interval).checked_sub(Duration::from_secs(1)).map_or(now, |at| at.max(now))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_second_of_questions_is_answered_at_once_and_the_rest_at_the_rate() {
-        let now = Instant::now() + Duration::from_secs(10);
-        let mut pace = Pace::new(10);
-        let waits: Vec<u128> = (0..13).map(|_| (pace.next(now) - now).as_millis()).collect();
-        assert_eq!(waits[..11], [0; 11]);
-        assert_eq!(waits[11..], [100, 200]);
-    }
 }

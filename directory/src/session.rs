@@ -5,9 +5,7 @@
 
 use std::time::Duration;
 
-use atsign_protocol::AtSign;
-
-use crate::address_book::AddressBook;
+use crate::addresses::Found;
 
 /// What a client sees first, and after each answer: it may ask.
 pub const PROMPT: &str = "@";
@@ -38,6 +36,8 @@ pub enum Outcome {
     Unknown,
     /// A blank line.
     Blank,
+    /// Who knows was away.
+    Unavailable,
 }
 
 /// What to do for the client.
@@ -83,14 +83,17 @@ impl Session {
         Some(if line == "@exit" { Request::Exit } else { Request::Find(line) })
     }
 
-    /// The reply to a line.
-    pub fn answer(&mut self, line: &str, book: &AddressBook) -> Reply {
-        if line.is_empty() {
-            return Reply { text: Some(not_found()), after: Duration::ZERO, outcome: Outcome::Blank };
-        }
-        if let Some(address) = AtSign::parse(line).ok().and_then(|at_sign| book.find(&at_sign)) {
-            let text = Some(format!("{address}\r\n{PROMPT}"));
-            return Reply { text, after: Duration::ZERO, outcome: Outcome::Found };
+    /// The reply to a line, of which this was found.
+    pub fn answer(&mut self, found: Found) -> Reply {
+        let at_once = |text, outcome| Reply { text, after: Duration::ZERO, outcome };
+        match found {
+            Found::Blank => return at_once(Some(not_found()), Outcome::Blank),
+            Found::Address(address) => {
+                return at_once(Some(format!("{address}\r\n{PROMPT}")), Outcome::Found);
+            }
+            // The protocol has no word for it, and `null` would be a lie that clients remember.
+            Found::Unavailable => return at_once(None, Outcome::Unavailable),
+            Found::Unknown => {}
         }
         self.misses += 1;
         let (text, after) = match self.misses {
@@ -109,13 +112,6 @@ fn not_found() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn book() -> AddressBook {
-        let book = AddressBook::default();
-        book.set(&AtSign::parse("@alice").expect("an atSign"), "", Some("alice.example.com:6464"));
-        book.set(&AtSign::parse("@🛠bob").expect("an atSign"), "", Some("bob.example.com:6464"));
-        book
-    }
 
     /// All requests in `chunks`, as they come.
     fn requests(chunks: &[&[u8]]) -> Vec<Request> {
@@ -174,21 +170,16 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_found_with_and_without_its_at_in_any_case_and_in_unicode() {
-        let book = book();
-        let mut session = Session::default();
-        for line in ["alice", "@alice", "ALICE", "@Al.ice"] {
-            let reply = session.answer(line, &book);
-            assert_eq!(reply.text.as_deref(), Some("alice.example.com:6464\r\n@"), "{line}");
-        }
-        assert_eq!(session.answer("🛠bob", &book).text.as_deref(), Some("bob.example.com:6464\r\n@"));
+    fn an_address_is_sent_with_cr_lf_and_the_prompt() {
+        let reply = Session::default().answer(Found::Address("alice.example.com:6464".into()));
+        assert_eq!(reply.text.as_deref(), Some("alice.example.com:6464\r\n@"));
     }
 
     #[test]
     fn the_second_unknown_at_sign_waits_and_the_third_ends_it() {
-        let (book, mut session) = (book(), Session::default());
+        let mut session = Session::default();
         let replies = [(); 3].map(|()| {
-            let reply = session.answer("nobody", &book);
+            let reply = session.answer(Found::Unknown);
             (reply.text, reply.after)
         });
         let null = Some("null\r\n@".to_owned());
@@ -197,23 +188,17 @@ mod tests {
 
     #[test]
     fn blank_lines_and_known_at_signs_are_not_counted_as_unknown() {
-        let (book, mut session) = (book(), Session::default());
-        for line in ["", "", "", "alice", "nobody"] {
-            let reply = session.answer(line, &book);
-            assert_eq!((reply.text.is_some(), reply.after), (true, Duration::ZERO), "{line:?}");
+        let mut session = Session::default();
+        let known = Found::Address("a:1".into());
+        for found in [Found::Blank, Found::Blank, Found::Blank, known, Found::Unknown] {
+            let reply = session.answer(found.clone());
+            assert_eq!((reply.text.is_some(), reply.after), (true, Duration::ZERO), "{found:?}");
         }
     }
 
     #[test]
-    fn what_is_no_at_sign_is_unknown() {
-        let book = book();
-        for line in ["@alice@bob", "al ice", "\u{fffd}", "@", &"x".repeat(200)] {
-            let reply = Session::default().answer(line, &book);
-            assert_eq!(
-                (reply.text.as_deref(), reply.outcome),
-                (Some("null\r\n@"), Outcome::Unknown),
-                "{line:?}"
-            );
-        }
+    fn while_nobody_knows_the_connection_ends_without_a_word() {
+        let reply = Session::default().answer(Found::Unavailable);
+        assert_eq!((reply.text, reply.after), (None, Duration::ZERO));
     }
 }

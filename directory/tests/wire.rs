@@ -139,6 +139,39 @@ fn questions_above_the_rate_are_answered_later() {
 }
 
 #[test]
+fn questions_above_the_rate_of_an_address_are_answered_later_whatever_the_connection() {
+    let directory = Directory::of(ADDRESSES, &["--max-lookups-per-second-per-address", "10"]);
+    let start = Instant::now();
+    for _ in 0..7 {
+        let mut stream = directory.connect();
+        assert_eq!(read(&mut stream, 1), "@");
+        for _ in 0..3 {
+            ask(&mut stream, "alice\n", "alice.example.com:6464\r\n@");
+        }
+    }
+    assert!(start.elapsed() >= Duration::from_millis(800), "after {:?}", start.elapsed());
+    assert!(directory.admin("/metrics").contains("atsign_directory_lookups_slowed_total{limit=\"address\"}"));
+}
+
+#[test]
+fn one_connection_too_many_of_an_address_ends_another_of_it() {
+    let directory = Directory::of(ADDRESSES, &["--max-connections-per-address", "2"]);
+    let mut clients = [(); 3].map(|()| {
+        let mut stream = directory.connect();
+        assert_eq!(read(&mut stream, 1), "@");
+        stream
+    });
+    assert_closed(&mut clients[0]);
+    ask(&mut clients[1], "alice\n", "alice.example.com:6464\r\n@");
+    ask(&mut clients[2], "alice\n", "alice.example.com:6464\r\n@");
+    let metrics = directory.admin("/metrics");
+    assert!(
+        metrics.contains("atsign_directory_connections_crowded_out_total{limit=\"address\"} 1"),
+        "{metrics}"
+    );
+}
+
+#[test]
 fn the_file_is_read_again_when_it_changes_and_bad_lines_leave_what_was() {
     let (directory, mut stream) = client();
     directory.write_addresses("alice elsewhere.example.com:1\n");

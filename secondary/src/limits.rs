@@ -28,7 +28,12 @@ impl Limits {
         };
         let mut json = Vec::new();
         file.take(MAX_FILE).read_to_end(&mut json)?;
-        Ok(serde_json::from_slice(&json)?)
+        Ok(Self::parse(&json)?)
+    }
+
+    /// Reads the file's content.
+    pub fn parse(json: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(json)
     }
 }
 

@@ -7,7 +7,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use atsign_protocol::AtSign;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser};
+
+mod command;
+pub mod reference;
+
+pub use command::{Command, Place, StorageCommand};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -20,34 +25,6 @@ pub struct CommandLine {
     /// How to serve.
     #[command(flatten)]
     pub flags: Flags,
-}
-
-/// What the binary can do beside serving.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Make or remove the directory of one atSign on a shared volume
-    #[command(subcommand)]
-    Storage(StorageCommand),
-}
-
-/// Work on the root of a volume that many atSigns share.
-#[derive(Debug, Subcommand)]
-pub enum StorageCommand {
-    /// Make the directory, if it is not there
-    Init(Place),
-    /// Remove the directory and everything in it
-    Wipe(Place),
-}
-
-/// One directory right below the root of a volume.
-#[derive(Debug, Args)]
-pub struct Place {
-    /// The root of the volume
-    #[arg(long)]
-    pub root: PathBuf,
-    /// Name of the directory: lower case letters, digits, dots and dashes
-    #[arg(long)]
-    pub dir: String,
 }
 
 /// The flags, as given. Each may come from `ATSIGN_` and its name in capitals instead, such as `ATSIGN_STORAGE_DIR`.
@@ -74,11 +51,11 @@ pub struct Flags {
     /// Directory of the data [default: /atsign/storage] [env of the reference server: secondaryStoragePath]
     #[arg(long, value_name = "DIR")]
     pub storage_dir: Option<String>,
-    /// Certificate chain, PEM, read again when it changes [default: certs/fullchain.pem] [env of the reference server:
-    /// securityCertificateChainLocation]
+    /// Certificate chain, PEM, read again when it changes [default: certs/fullchain.pem, here or in /atsign] [env of the
+    /// reference server: securityCertificateChainLocation]
     #[arg(long, value_name = "FILE")]
     pub tls_cert: Option<String>,
-    /// Its key, PEM [default: certs/privkey.pem] [env of the reference server: securityPrivateKeyLocation]
+    /// Its key, PEM [default: certs/privkey.pem, here or in /atsign] [env of the reference server: securityPrivateKeyLocation]
     #[arg(long, value_name = "FILE")]
     pub tls_key: Option<String>,
     /// Certificates, PEM, to trust in other servers beside the public ones [env of the reference server:
@@ -112,6 +89,14 @@ pub struct Flags {
     /// Connections at a time [default: 200] [env of the reference server: `inbound_max_limit`]
     #[arg(long, value_name = "NUMBER")]
     pub max_connections: Option<String>,
+    /// Seconds that a client may be silent before it has proved who it is, while there are few connections [default:
+    /// 600] [env of the reference server: `inbound_idletime_millis`]
+    #[arg(long, value_name = "SECONDS")]
+    pub idle_timeout: Option<String>,
+    /// Seconds that it may be silent after that [default: 2592000] [env of the reference server:
+    /// `authenticated_inbound_idletime_millis`]
+    #[arg(long, value_name = "SECONDS")]
+    pub authenticated_idle_timeout: Option<String>,
     /// Size of the store's page cache [default: 256Ki]
     #[arg(long, value_name = "BYTES")]
     pub store_cache: Option<String>,
@@ -134,6 +119,8 @@ pub struct Options {
     pub admin_listen: SocketAddr,
     /// Directory of the data.
     pub storage_dir: PathBuf,
+    /// Whether that is to be made where it is missing: the reference server makes its own.
+    pub make_storage_dir: bool,
     /// Certificate chain.
     pub tls_cert: PathBuf,
     /// Its key.
@@ -158,6 +145,10 @@ pub struct Options {
     pub admin_token_file: Option<PathBuf>,
     /// Connections at a time.
     pub max_connections: usize,
+    /// How long a client may be silent before it has proved who it is.
+    pub idle_timeout: Duration,
+    /// How long it may be silent after that.
+    pub authenticated_idle_timeout: Duration,
     /// Size of the store's page cache, KiB.
     pub store_cache_kib: u32,
     /// How long the store stays ours without a renewal.
@@ -204,8 +195,10 @@ impl Flags {
         let pick = |flag: Option<String>, ours: &str, theirs: Option<&str>| {
             flag.or_else(|| env(ours)).or_else(|| theirs.and_then(&env))
         };
-        if env("useTLS").is_some_and(|value| value.eq_ignore_ascii_case("false")) {
-            return Err(wrong("useTLS", "this server speaks TLS only"));
+        for name in ["useTLS", "useSSL"] {
+            if env(name).is_some_and(|value| value.eq_ignore_ascii_case("false")) {
+                return Err(wrong(name, "this server speaks TLS only"));
+            }
         }
 
         let at_sign = pick(self.at_sign, "ATSIGN_AT_SIGN", None)
@@ -233,7 +226,21 @@ impl Flags {
             return Err(wrong("--directory", format!("{directory:?} is not host:port")));
         }
 
-        let path = |flag, ours: &str, theirs| pick(flag, ours, theirs).map(PathBuf::from);
+        let path = |flag: Option<String>, ours: &str, theirs: Option<&str>| {
+            pick(flag, ours, None)
+                .map(PathBuf::from)
+                .or_else(|| theirs.and_then(&env).map(|path| reference::place(&path)))
+        };
+        let idle = |name, flag: Option<String>, ours: &str, theirs: &str, default| match (
+            pick(flag, ours, None),
+            env(theirs),
+        ) {
+            (Some(text), _) => seconds(name, &text),
+            (None, Some(text)) => millis(name, &text),
+            (None, None) => Ok(default),
+        };
+        let storage_dir = path(self.storage_dir, "ATSIGN_STORAGE_DIR", None);
+        let their_storage_dir = path(None, "", Some("secondaryStoragePath"));
         let bytes =
             |name, flag, ours: &str| pick(flag, ours, None).map(|text| quantity(name, &text)).transpose();
         let admin_listen = pick(self.admin_listen, "ATSIGN_ADMIN_LISTEN", None);
@@ -244,12 +251,12 @@ impl Flags {
             admin_listen: admin_listen.map_or(Ok(SocketAddr::from(([0, 0, 0, 0], 9464))), |text| {
                 text.parse().map_err(|_| wrong("--admin-listen", format!("{text:?} is not address:port")))
             })?,
-            storage_dir: path(self.storage_dir, "ATSIGN_STORAGE_DIR", Some("secondaryStoragePath"))
-                .unwrap_or_else(|| "/atsign/storage".into()),
+            make_storage_dir: storage_dir.is_none() && their_storage_dir.is_some(),
+            storage_dir: storage_dir.or(their_storage_dir).unwrap_or_else(|| "/atsign/storage".into()),
             tls_cert: path(self.tls_cert, "ATSIGN_TLS_CERT", Some("securityCertificateChainLocation"))
-                .unwrap_or_else(|| "certs/fullchain.pem".into()),
+                .unwrap_or_else(|| reference::place("certs/fullchain.pem")),
             tls_key: path(self.tls_key, "ATSIGN_TLS_KEY", Some("securityPrivateKeyLocation"))
-                .unwrap_or_else(|| "certs/privkey.pem".into()),
+                .unwrap_or_else(|| reference::place("certs/privkey.pem")),
             peer_ca: path(self.peer_ca, "ATSIGN_PEER_CA", Some("securityTrustedCertificateLocation")),
             directory,
             limits_dir: path(self.limits_dir, "ATSIGN_LIMITS_DIR", None),
@@ -265,6 +272,20 @@ impl Flags {
                 .map_or(Ok(200), |text| {
                     text.parse().map_err(|_| wrong("--max-connections", format!("{text:?} is not a number")))
                 })?,
+            idle_timeout: idle(
+                "--idle-timeout",
+                self.idle_timeout,
+                "ATSIGN_IDLE_TIMEOUT",
+                "inbound_idletime_millis",
+                Duration::from_mins(10),
+            )?,
+            authenticated_idle_timeout: idle(
+                "--authenticated-idle-timeout",
+                self.authenticated_idle_timeout,
+                "ATSIGN_AUTHENTICATED_IDLE_TIMEOUT",
+                "authenticated_inbound_idletime_millis",
+                Duration::from_hours(30 * 24),
+            )?,
             store_cache_kib: bytes("--store-cache", self.store_cache, "ATSIGN_STORE_CACHE")?
                 .map_or(256, |bytes| u32::try_from(bytes / 1024).unwrap_or(u32::MAX)),
             lease_term: pick(self.lease_term, "ATSIGN_LEASE_TERM", None)
@@ -322,6 +343,24 @@ fn level(text: &str) -> Result<tracing::Level, UsageError> {
     }
 }
 
+fn seconds(name: &'static str, text: &str) -> Result<Duration, UsageError> {
+    let seconds = text.parse().map_err(|_| wrong(name, format!("{text:?} is not a number of seconds")))?;
+    at_least_a_second(name, Duration::from_secs(seconds))
+}
+
+fn millis(name: &'static str, text: &str) -> Result<Duration, UsageError> {
+    let millis =
+        text.parse().map_err(|_| wrong(name, format!("{text:?} is not a number of milliseconds")))?;
+    at_least_a_second(name, Duration::from_millis(millis))
+}
+
+fn at_least_a_second(name: &'static str, idle: Duration) -> Result<Duration, UsageError> {
+    if idle < Duration::from_secs(1) {
+        return Err(wrong(name, "less than a second leaves nobody time to ask"));
+    }
+    Ok(idle)
+}
+
 fn term(text: &str) -> Result<Duration, UsageError> {
     text.parse()
         .ok()
@@ -331,90 +370,4 @@ fn term(text: &str) -> Result<Duration, UsageError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    type Row<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
-
-    fn resolved(arguments: &[&str], env: &[(&str, &str)]) -> Result<Options, UsageError> {
-        let arguments = std::iter::once(&"atsign-secondary").chain(arguments);
-        let flags = CommandLine::try_parse_from(arguments).expect("flags").flags;
-        flags.resolve(|name| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
-    }
-
-    #[test]
-    fn the_reference_servers_command_line_works_as_it_is() {
-        for arguments in [
-            ["-a", "@alice", "-p", "25000", "-s", "secret"],
-            ["--at_sign", "@alice", "--server_port", "25000", "--shared_secret", "secret"],
-            ["--at-sign", "@alice", "--port", "25000", "--shared-secret", "secret"],
-        ] {
-            let options = resolved(&arguments, &[]).expect("options");
-            assert_eq!(options.at_sign.as_str(), "@alice");
-            assert_eq!(options.listen, SocketAddr::from(([0, 0, 0, 0], 25000)));
-            assert_eq!(options.secret, Some(SecretSource::Given("secret".to_owned())));
-        }
-    }
-
-    #[test]
-    fn a_flag_wins_over_our_variable_and_that_over_the_reference_servers() {
-        let theirs = ("secondaryStoragePath", "/theirs");
-        let ours = ("ATSIGN_STORAGE_DIR", "/ours");
-        let table: [Row; 4] = [
-            (&["-a", "@alice", "--storage-dir", "/flag"], &[ours, theirs], "/flag"),
-            (&["-a", "@alice"], &[ours, theirs], "/ours"),
-            (&["-a", "@alice"], &[theirs], "/theirs"),
-            (&["-a", "@alice"], &[], "/atsign/storage"),
-        ];
-        for (arguments, env, expected) in table {
-            let options = resolved(arguments, env).expect("options");
-            assert_eq!(options.storage_dir, PathBuf::from(expected));
-        }
-    }
-
-    #[test]
-    fn port_and_listen_may_both_be_given_if_they_agree() {
-        let both = ["-a", "@alice", "-p", "7000", "--listen", "127.0.0.1:7000"];
-        assert_eq!(resolved(&both, &[]).expect("options").listen, SocketAddr::from(([127, 0, 0, 1], 7000)));
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_refused_by_the_name_of_its_flag() {
-        let table: [Row; 9] = [
-            (&[], &[], "--at-sign"),
-            (&["-a", "@"], &[], "--at-sign"),
-            (&["-a", "@alice", "-p", "7000", "--listen", "127.0.0.1:7001"], &[], "--port"),
-            (&["-a", "@alice", "-p", "seven"], &[], "--port"),
-            (&["-a", "@alice", "-s", "x", "--shared-secret-file", "f"], &[], "--shared-secret"),
-            (&["-a", "@alice", "--directory", "root"], &[], "--directory"),
-            (&["-a", "@alice", "--memory-limit", "6Zi"], &[], "--memory-limit"),
-            (&["-a", "@alice", "--lease-term", "0"], &[], "--lease-term"),
-            (&["-a", "@alice"], &[("useTLS", "false")], "useTLS"),
-        ];
-        for (arguments, env, name) in table {
-            assert_eq!(resolved(arguments, env).expect_err("refused").name, name, "{arguments:?}");
-        }
-    }
-
-    #[test]
-    fn the_directory_comes_from_the_reference_servers_two_variables_too() {
-        let env = [("rootServerUrl", "vip.ve.atsign.zone"), ("rootServerPort", "6400")];
-        assert_eq!(resolved(&["-a", "@alice"], &env).expect("options").directory, "vip.ve.atsign.zone:6400");
-        assert_eq!(resolved(&["-a", "@alice"], &[]).expect("options").directory, "root.atsign.org:64");
-    }
-
-    #[test]
-    fn bytes_are_written_as_in_kubernetes() {
-        for (text, bytes) in
-            [("6291456", 6_291_456), ("6Mi", 6 << 20), ("24M", 24_000_000), ("256Ki", 256 << 10)]
-        {
-            assert_eq!(quantity("--memory-limit", text), Ok(bytes));
-        }
-    }
-
-    #[test]
-    fn a_secret_is_not_printed() {
-        let options = resolved(&["-a", "@alice", "-s", "hunter2"], &[]).expect("options");
-        assert!(!format!("{options:?}").contains("hunter2"));
-    }
-}
+mod tests;

@@ -12,12 +12,12 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 use crate::admin::{self, Admin};
-use crate::atserver::{AtServer, Limits as Bounds, system_clock};
+use crate::atserver::{AtServer, Idle, Limits as Bounds, system_clock};
 use crate::epoch::{TakeoverError, Term};
 use crate::limits::Limits;
 use crate::logs::Logs;
 use crate::memory::Gauge;
-use crate::options::{Command, CommandLine, Options, SecretSource};
+use crate::options::{Command, CommandLine, Options, SecretSource, reference};
 use crate::store::{Config, End, Opening, SqliteStore, open};
 use crate::tls::Certificates;
 use crate::{activation, listener, storage};
@@ -116,6 +116,16 @@ async fn serve(options: &Options, logs: &Logs) -> Result<Exit, Exit> {
         );
     }
 
+    if let Some(ignored) = reference::ignored(|name| std::env::var_os(name).is_some()) {
+        tracing::info!(ignored, "variables of the reference server that mean nothing here");
+    }
+    if options.make_storage_dir
+        && let Err(error) = std::fs::create_dir_all(&options.storage_dir)
+    {
+        tracing::error!(%error, directory = %options.storage_dir.display(), "cannot be made");
+        return Ok(Exit::StorageUnusable);
+    }
+
     let holder = holder(options)?;
     let Opening { status, figures, store, mut end } = open(Config {
         storage: options.storage_dir.clone(),
@@ -161,7 +171,7 @@ async fn serve(options: &Options, logs: &Logs) -> Result<Exit, Exit> {
         Ok(public) => public,
         Err(exit) => return Ok(close(&store, end).await.max_with(exit)),
     };
-    let bounds = Bounds { connections: options.max_connections, ..Bounds::default() };
+    let bounds = bounds(options);
     let at_sign = options.at_sign.clone();
     let server = Arc::new(AtServer::new(at_sign, store.clone(), certificates, bounds, system_clock()));
     tokio::spawn(follow_limits(options.clone(), Arc::clone(&server)));
@@ -260,6 +270,19 @@ fn dead_holders(options: &Options) -> Box<dyn FnMut() -> Vec<String> + Send> {
         let read = directory.as_deref().map(Limits::read).transpose().ok().flatten();
         read.map(|limits| limits.dead_holders).unwrap_or_default()
     })
+}
+
+/// What connections may take: as told, and the defaults for what nobody is asked.
+fn bounds(options: &Options) -> Bounds {
+    let default = Bounds::default();
+    // With as many connections as there may be, the shortest time counts, unless it was told to be shorter still.
+    let idle = |max: Duration, default: Idle| Idle { max, min: default.min.min(max) };
+    Bounds {
+        connections: options.max_connections,
+        stranger_idle: idle(options.idle_timeout, default.stranger_idle),
+        proven_idle: idle(options.authenticated_idle_timeout, default.proven_idle),
+        ..default
+    }
 }
 
 /// Lets changes of `limits.json` reach the server.

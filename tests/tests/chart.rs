@@ -13,7 +13,7 @@ use serde_json::Value;
 const NAMESPACE: &str = "atsign-system";
 
 /// The ways in which the chart is rendered: what it is about, and the values that are set.
-const INSTALLATIONS: [(&str, &[&str]); 8] = [
+const INSTALLATIONS: [(&str, &[&str]); 10] = [
     ("as it is", &[]),
     ("two replicas of each", &["operator.replicas=2", "directory.replicas=2"]),
     ("some namespaces only", &["watchNamespaces={customers-1,customers-2}"]),
@@ -29,6 +29,11 @@ const INSTALLATIONS: [(&str, &[&str]); 8] = [
             "directory.service.nodePort=30064",
             "directory.service.port=6400",
         ],
+    ),
+    ("the directory of a Redis", &["directory.redis.secretName=redis", "directory.redis.caKey=ca.crt"]),
+    (
+        "the directory with an upstream",
+        &["directory.upstream.address=root.example.com:64", "directory.upstream.caConfigMap=upstream-ca"],
     ),
     (
         "without policies, budgets and CRDs",
@@ -112,6 +117,10 @@ fn values_that_mean_nothing_are_refused_by_their_names() -> Result<()> {
         ("directory.service.port=70000", "at '/directory/service/port'"),
         ("directory.enabled=false", "at '/directory/address': minLength"),
         ("directory.address=root.example.com", "at '/directory/address'"),
+        ("directory.redis.secretName=My_Redis", "at '/directory/redis/secretName'"),
+        ("directory.redis.url=redis://:secret@host", "'url' not allowed"),
+        ("directory.upstream.address=root.example.com", "at '/directory/upstream/address'"),
+        ("directory.upstream.caConfigMap=ca", "at '/directory/upstream/address': minLength"),
         ("watchNamespaces={Customers}", "at '/watchNamespaces/0'"),
         ("networkPolicy.apiServerPorts={https}", "at '/networkPolicy/apiServerPorts/0'"),
         ("clusterDomain=", "at '/clusterDomain'"),
@@ -119,6 +128,21 @@ fn values_that_mean_nothing_are_refused_by_their_names() -> Result<()> {
         let said = render(&[value])?.err().with_context(|| format!("{value} was accepted"))?;
         ensure!(said.contains(complaint), "{value}: expected {complaint:?}, helm said {said}");
     }
+    Ok(())
+}
+
+#[test]
+fn the_url_of_redis_comes_from_its_secret_and_no_cluster_is_watched() -> Result<()> {
+    let about = "the directory of a Redis";
+    let objects = objects(&rendered(about, &["directory.redis.secretName=redis"])?)?;
+    let directory = objects
+        .iter()
+        .find(|object| object["kind"] == "Deployment" && object["metadata"]["name"] == "atsign-directory")
+        .context("no directory")?;
+    let container = &directory["spec"]["template"]["spec"]["containers"][0];
+    ensure!(!container["args"].to_string().contains("--kubernetes"), "{}", container["args"]);
+    let url = serde_json::json!({"secretKeyRef": {"name": "redis", "key": "url"}});
+    ensure!(container["env"][0]["valueFrom"] == url, "{}", container["env"]);
     Ok(())
 }
 

@@ -1,9 +1,10 @@
-//! cargo xtask up | down | test | generate, and the pinned test cluster.
+//! cargo xtask up | down | local | test | generate, and the pinned test cluster.
 
 mod cluster;
 mod generate;
 mod host;
 mod image;
+mod local;
 mod nfs;
 mod progress;
 mod prove;
@@ -55,6 +56,8 @@ enum Task {
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
     },
+    /// Run the directory and demo atSigns on this machine, without Kubernetes, until Ctrl-C; safe to run again
+    Local(local::Options),
     /// Run the tests, in a cluster of their own where they need one
     Test(test::Options),
     /// Write the files that are made from the types
@@ -95,6 +98,7 @@ fn run(task: Task) -> Result<ExitCode> {
             let cluster = running(&name)?;
             return Err(cluster::inside(&cluster, &command[0]).args(&command[1..]).exec().into());
         }
+        Task::Local(options) => local::local(&options)?,
         Task::Test(options) => return test::test(&options),
         Task::Generate { check } => generate::generate(check)?,
         Task::Prove { namespace, at_sign } => prove::prove(&namespace, &at_sign)?,

@@ -46,6 +46,22 @@ pub(crate) fn build() -> Result<PathBuf> {
     Ok(target_folder()?.join(target).join("release"))
 }
 
+/// Builds directory and secondary for this machine as cargo does by itself, and returns the folder with the binaries.
+///
+/// # Errors
+/// They do not compile.
+pub(crate) fn build_for_here(release: bool) -> Result<PathBuf> {
+    let kind = if release { "release" } else { "debug" };
+    step("servers", &format!("compiling directory and secondary ({kind})"), || {
+        let mut cargo = cargo();
+        cargo.args(["build", "--quiet", "--package", "atsign-directory", "--package", "atsign-secondary"]);
+        cargo.args(release.then_some("--release"));
+        ensure!(cargo.status().context("running cargo")?.success(), "the servers do not compile: see above");
+        Ok(())
+    })?;
+    Ok(target_folder()?.join(kind))
+}
+
 /// An image as a cluster is told of it.
 #[derive(Debug)]
 pub(crate) struct Built {

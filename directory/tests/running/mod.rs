@@ -19,6 +19,7 @@ pub(crate) type Stream = StreamOwned<ClientConnection, TcpStream>;
 /// A certificate authority, and a certificate of it for `localhost`.
 pub(crate) struct Authority {
     root: rustls::pki_types::CertificateDer<'static>,
+    root_pem: String,
     certificate: String,
     key: String,
 }
@@ -33,10 +34,17 @@ impl Authority {
         let certificate = CertificateParams::new(["localhost".to_owned()])
             .and_then(|params| params.signed_by(&key, &ca))
             .expect("a certificate");
-        Self { root: ca.der().clone(), certificate: certificate.pem(), key: key.serialize_pem() }
+        Self {
+            root: ca.der().clone(),
+            root_pem: ca.pem(),
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+        }
     }
 
-    fn write(&self, folder: &Path) {
+    /// Writes `tls.crt`, `tls.key` and `ca.crt`.
+    pub(crate) fn write(&self, folder: &Path) {
+        std::fs::write(folder.join("ca.crt"), &self.root_pem).expect("write");
         std::fs::write(folder.join("tls.crt"), &self.certificate).expect("write");
         std::fs::write(folder.join("tls.key"), &self.key).expect("write");
     }
@@ -63,6 +71,13 @@ impl Directory {
                 .args(["--file", "addresses"])
                 .args(arguments),
         )
+    }
+
+    /// A directory with a source of `arguments` and `environment`.
+    pub(crate) fn with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_atsign-directory"));
+        Self::start(folder, command.args(arguments).envs(environment.iter().copied()))
     }
 
     /// A directory that answers from the cluster of `kubeconfig`.
@@ -148,17 +163,16 @@ impl Directory {
         stream
     }
 
-    /// What `address` the directory gives for `name`, asked on a connection of its own.
+    /// What `address` the directory gives for `name`, asked on a connection of its own; empty where it only closes.
     pub(crate) fn look_up(&self, name: &str) -> String {
         let mut stream = self.connect();
         stream.write_all(format!("{name}\n").as_bytes()).expect("write");
-        let mut answer = String::new();
+        let mut answer = Vec::new();
         let mut byte = [0];
-        while !answer.ends_with("\r\n@") {
-            stream.read_exact(&mut byte).expect("read");
-            answer.push(char::from(byte[0]));
+        while !answer.ends_with(b"\r\n@") && stream.read_exact(&mut byte).is_ok() {
+            answer.push(byte[0]);
         }
-        answer.trim_matches(['@', '\r', '\n']).to_owned()
+        String::from_utf8(answer).expect("UTF-8").trim_matches(['@', '\r', '\n']).to_owned()
     }
 
     /// The answer, head and body, to a GET of the admin port.
@@ -168,6 +182,16 @@ impl Directory {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("read");
         answer
+    }
+
+    /// Where it answers, for another directory to ask.
+    pub(crate) fn address(&self) -> String {
+        format!("localhost:{}", self.port)
+    }
+
+    /// The file of the authority that signed its certificate.
+    pub(crate) fn ca(&self) -> String {
+        self.folder.path().join("ca.crt").display().to_string()
     }
 
     /// Writes the file that is answered from.

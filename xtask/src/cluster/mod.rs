@@ -17,7 +17,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-pub(crate) use state::Cluster;
+pub(crate) use state::{Cluster, states};
 pub(crate) use teardown::down;
 
 use crate::progress::step;

@@ -27,11 +27,7 @@ impl Cluster {
                 && name.starts_with(char::is_alphabetic),
             "a cluster's name has at most 20 of a-z, 0-9 and -, and starts with a letter: {name:?}"
         );
-        Ok(Self {
-            name: name.to_owned(),
-            states: user_folder("XDG_STATE_HOME", ".local/state")?,
-            cache: user_folder("XDG_CACHE_HOME", ".cache")?,
-        })
+        Ok(Self { name: name.to_owned(), states: states()?, cache: user_folder("XDG_CACHE_HOME", ".cache")? })
     }
 
     /// The cluster's name; also that of its network namespace and of its cgroups.
@@ -115,6 +111,14 @@ pub(crate) fn lock(path: &Path) -> Result<File> {
         file.lock().with_context(|| format!("locking {}", path.display()))?;
     }
     Ok(file)
+}
+
+/// Where everything that runs on this machine is kept: clusters, and the local environment.
+///
+/// # Errors
+/// Neither `HOME` nor `XDG_STATE_HOME` is set.
+pub(crate) fn states() -> Result<PathBuf> {
+    user_folder("XDG_STATE_HOME", ".local/state")
 }
 
 fn user_folder(variable: &str, below_home: &str) -> Result<PathBuf> {

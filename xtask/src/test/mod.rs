@@ -2,6 +2,7 @@
 
 mod binaries;
 mod hello;
+mod local;
 mod sdk;
 
 use std::path::Path;
@@ -47,7 +48,7 @@ enum Suite {
     Chart,
     /// Tests in a real cluster (targets `cluster_…`)
     Cluster,
-    /// The official SDK in a real cluster (target `cluster_sdk`)
+    /// The official SDK, with `cargo xtask local` and in a real cluster (target `cluster_sdk`)
     Sdk,
 }
 
@@ -158,6 +159,8 @@ fn lint() -> Tally {
 
 fn run_binaries(options: &Options, suites: &[Suite], cluster: &Cluster, report: &mut Report) -> Result<()> {
     host::prepare()?;
+    // The directory's tests start a Redis of their own.
+    host::install(&[("redis-check-rdb", "redis-tools")])?;
     tools::prepare(cluster)?;
     let servers = servers::build()?;
     let tests = binaries::compile()?;
@@ -174,6 +177,12 @@ fn run_binaries(options: &Options, suites: &[Suite], cluster: &Cluster, report: 
                 tally += binaries::documentation();
             }
             tally
+        });
+    }
+    if suites.contains(&Suite::Sdk) && filter.is_none() {
+        let python = sdk::python(cluster.cache());
+        report.run_named("local", || {
+            Tally::of(python.and_then(|python| local::the_sdk_logs_in_with_the_keys_files(&python, &servers)))
         });
     }
     let in_cluster: Vec<_> = suites.iter().copied().filter(|suite| suite.needs_cluster()).collect();
