@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use serde::{Deserialize, Serialize};
+
 use crate::at_sign::AtSign;
 use crate::change::{Field, MetadataChange};
 use crate::error::{AtError, ErrorCode};
@@ -13,7 +15,7 @@ use crate::metadata::Metadata;
 const MAX_ID: usize = 128;
 
 /// What a notification says was done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NotifyOperation {
     /// A key has a value.
     #[default]
@@ -23,7 +25,7 @@ pub enum NotifyOperation {
 }
 
 /// What a notification carries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MessageType {
     /// A key, perhaps with its value.
     #[default]
@@ -33,7 +35,7 @@ pub enum MessageType {
 }
 
 /// How urgent a notification is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Priority {
     /// Not at all.
     #[default]
@@ -45,7 +47,7 @@ pub enum Priority {
 }
 
 /// Which notifications of one notifier still matter.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Strategy {
     /// Every one.
     #[default]
