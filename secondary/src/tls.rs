@@ -26,6 +26,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// A certificate chain or key file is never larger.
 const MAX_FILE: u64 = 256 * 1024;
 
+/// Bytes of the certificates that a client may show.
+const MAX_CLIENT_CHAIN: usize = 12 * 1024;
+
 /// The server's certificate and key, and the TLS settings made of them.
 #[derive(Debug)]
 pub struct Certificates {
@@ -176,10 +179,16 @@ impl ClientCertVerifier for AnyClient {
 
     fn verify_client_cert(
         &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
+        // They are kept as long as the connection, and a stranger may have sent them.
+        let size =
+            end_entity.len() + intermediates.iter().map(|certificate| certificate.len()).sum::<usize>();
+        if size > MAX_CLIENT_CHAIN {
+            return Err(rustls::Error::General("the client's certificates are too large".to_owned()));
+        }
         Ok(ClientCertVerified::assertion())
     }
 

@@ -11,7 +11,7 @@ use atsign_tests::client::Client;
 use atsign_tests::cluster::{Namespace, directory_host, eventually, kubectl, operator_ca};
 use serde_json::Value;
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// Connects to an atSign's Service and logs in with the CRAM secret that the operator made.
 fn log_in(namespace: &Namespace, name: &str) -> Result<Client> {

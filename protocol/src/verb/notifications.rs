@@ -9,7 +9,6 @@ use crate::time;
 
 /// What begins with `notify`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "nearly every command of the kind is the large one")]
 pub enum Notifying {
     /// Tells one atSign.
     One(Notify),

@@ -164,7 +164,7 @@ async fn later<S: Store>(server: &AtServer<S>, recipient: &str) -> Result<(), St
 
 /// Whether another server will never take this notification, though it may take the next.
 fn is_final(answer: &str) -> bool {
-    ["AT0003", "AT0009", "AT0016", "AT0022"]
+    ["AT0003", "AT0005", "AT0009", "AT0016", "AT0022"]
         .iter()
         .any(|code| answer.strip_prefix("error:").is_some_and(|error| error.starts_with(code)))
 }

@@ -46,12 +46,19 @@ pub(crate) struct Address {
     pub(crate) port: u16,
 }
 
+/// What the directory said of an atSign.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Known {
+    At(Address),
+    Nowhere,
+}
+
 /// The directory, as one server asks it.
 pub(super) struct Directory {
     address: Address,
     /// Every atSign is at that address: `proxy:<host>`.
     proxy: bool,
-    remembered: Mutex<HashMap<AtSign, (Option<Address>, Instant)>>,
+    remembered: Mutex<HashMap<AtSign, (Known, Instant)>>,
     asking: Semaphore,
 }
 
@@ -67,6 +74,15 @@ impl Address {
 impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+impl Known {
+    fn address(self, at_sign: &AtSign) -> Result<Address, PeerError> {
+        match self {
+            Self::At(address) => Ok(address),
+            Self::Nowhere => Err(PeerError::Unknown(at_sign.clone())),
+        }
     }
 }
 
@@ -96,7 +112,7 @@ impl Directory {
             return Ok(self.address.clone());
         }
         if let Some(known) = self.recall(at_sign) {
-            return known.ok_or_else(|| PeerError::Unknown(at_sign.clone()));
+            return known.address(at_sign);
         }
         let _turn = self.asking.acquire().await.map_err(|_| PeerError::Busy)?;
         let mut pauses = PAUSES.iter();
@@ -110,7 +126,7 @@ impl Directory {
             }
         };
         self.remember(at_sign, found.clone());
-        found.ok_or_else(|| PeerError::Unknown(at_sign.clone()))
+        found.address(at_sign)
     }
 
     /// Has the directory asked again: the server was not where it should be.
@@ -118,22 +134,22 @@ impl Directory {
         self.known().remove(at_sign);
     }
 
-    async fn ask(&self, at_sign: &AtSign, tls: &rustls::ClientConfig) -> Result<Option<Address>, PeerError> {
+    async fn ask(&self, at_sign: &AtSign, tls: &rustls::ClientConfig) -> Result<Known, PeerError> {
         let target = Target { at_sign, address: &self.address };
         let mut connection = Connection::open(target, tls.clone(), PATIENCE).await?;
         let answer = connection.request(at_sign.name(), PATIENCE, LONGEST).await?;
         match answer.trim() {
-            "null" => Ok(None),
+            "null" => Ok(Known::Nowhere),
             address => Address::parse(address)
-                .map(Some)
+                .map(Known::At)
                 .ok_or(PeerError::Garbled("the directory answered what is no address")),
         }
     }
 
-    fn recall(&self, at_sign: &AtSign) -> Option<Option<Address>> {
+    fn recall(&self, at_sign: &AtSign) -> Option<Known> {
         let mut known = self.known();
         let (address, since) = known.get(at_sign)?;
-        let fresh = if address.is_some() { FRESH } else { UNKNOWN };
+        let fresh = if *address == Known::Nowhere { UNKNOWN } else { FRESH };
         if since.elapsed() < fresh {
             return Some(address.clone());
         }
@@ -141,7 +157,7 @@ impl Directory {
         None
     }
 
-    fn remember(&self, at_sign: &AtSign, address: Option<Address>) {
+    fn remember(&self, at_sign: &AtSign, address: Known) {
         let mut known = self.known();
         if known.len() >= REMEMBERED
             && let Some(oldest) =
@@ -152,7 +168,7 @@ impl Directory {
         known.insert(at_sign.clone(), (address, Instant::now()));
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<AtSign, (Option<Address>, Instant)>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<AtSign, (Known, Instant)>> {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -169,10 +185,10 @@ mod tests {
     async fn an_address_is_remembered_for_an_hour() {
         let directory = Directory::new("root.example.com:64");
         let address = Address::parse("bob.example.com:6464").expect("an address");
-        directory.remember(&at("@bob"), Some(address.clone()));
-        tokio::time::advance(FRESH - Duration::from_secs(1)).await;
-        assert_eq!(directory.recall(&at("@bob")), Some(Some(address)));
-        tokio::time::advance(Duration::from_secs(1)).await;
+        directory.remember(&at("@bob"), Known::At(address.clone()));
+        tokio::time::advance(Duration::from_mins(59)).await;
+        assert_eq!(directory.recall(&at("@bob")), Some(Known::At(address)));
+        tokio::time::advance(Duration::from_mins(1)).await;
         assert_eq!(directory.recall(&at("@bob")), None);
     }
 
@@ -180,11 +196,11 @@ mod tests {
     async fn the_oldest_address_makes_room() {
         let directory = Directory::new("root.example.com:64");
         for number in 0..=REMEMBERED {
-            directory.remember(&at(&format!("@a{number}")), None);
+            directory.remember(&at(&format!("@a{number}")), Known::Nowhere);
             tokio::time::advance(Duration::from_millis(1)).await;
         }
         assert_eq!(directory.recall(&at("@a0")), None);
-        assert_eq!(directory.recall(&at(&format!("@a{REMEMBERED}"))), Some(None));
+        assert_eq!(directory.recall(&at(&format!("@a{REMEMBERED}"))), Some(Known::Nowhere));
     }
 
     #[tokio::test]

@@ -65,6 +65,8 @@ pub struct Peers {
     idle: Mutex<Vec<Idle>>,
     turns: [Arc<Semaphore>; 3],
     per_peer: Mutex<HashMap<AtSign, Arc<Semaphore>>>,
+    /// Clients whose claim is looked up at a time: they are strangers, and the owner wants to look up too.
+    claims: Semaphore,
 }
 
 struct Idle {
@@ -108,6 +110,7 @@ impl Peers {
             idle: Mutex::default(),
             turns: [8, 16, 4].map(|most| Arc::new(Semaphore::new(most))),
             per_peer: Mutex::default(),
+            claims: Semaphore::new(2),
         }
     }
 
@@ -128,6 +131,7 @@ impl Peers {
         if chain.is_empty() {
             return Ok(false);
         }
+        let _turn = timeout(TURN, self.claims.acquire()).await.map_err(|_| PeerError::Busy)?;
         let address = self.directory.find(at_sign, &self.tls(None)?).await?;
         Ok(self.trust.names(chain, &address.host))
     }

@@ -195,7 +195,8 @@ async fn next_told<S: Store>(
     watching: &mut Option<Box<Watching>>,
 ) -> Result<String, AtError> {
     match watching {
-        Some(watching) => watching.next(server).await,
+        // Boxed: connections that are told of nothing carry nothing of it.
+        Some(watching) => Box::pin(watching.next(server)).await,
         None => std::future::pending().await,
     }
 }

@@ -7,9 +7,6 @@ use crate::{owner, stranger};
 /// Lines of a stranger.
 const OF_A_STRANGER: &[(&str, &str)] = &[
     ("hello", "AT0003-Exception: invalid command"),
-    ("notify:@bob:x@alice:hi", "AT0003-Exception: invalid command"),
-    ("monitor", "AT0003-Exception: invalid command"),
-    ("pol", "AT0003-Exception: invalid command"),
     ("sync:from:-1:limit:10", "AT0003-Exception: invalid command"),
     ("from", "AT0003-Exception: invalid command: this verb needs an argument"),
     ("from:", "AT0003-Exception: invalid command: this verb needs an argument"),
@@ -50,7 +47,6 @@ const OF_A_STRANGER: &[(&str, &str)] = &[
 /// Lines of the owner.
 const OF_THE_OWNER: &[(&str, &str)] = &[
     ("hello", "AT0003-Invalid syntax : invalid command"),
-    ("notify:@bob:x@alice:hi", "AT0003-Invalid syntax : invalid command"),
     ("batch:[]", "AT0003-Invalid syntax : invalid command"),
     ("update:x@alice", "AT0003-Invalid syntax : invalid command: no value after the key"),
     ("update:x@alice ", "AT0003-Invalid syntax : invalid command: no value after the key"),

@@ -160,7 +160,7 @@ fn of_the_latest_only_so_many_are_sent() -> Result<()> {
     let list = json(&mut at_bob, "notify:list:place")?;
     let values: Vec<_> =
         list.as_array().into_iter().flatten().filter_map(|entry| entry["value"].as_str()).collect();
-    // The first may have been on its way already.
-    ensure!(values == ["3"] || values == ["0", "3"], "{values:?}");
+    // One of the others may have been on its way already.
+    ensure!(values.last() == Some(&"3") && values.len() <= 2, "{values:?}");
     Ok(())
 }
