@@ -1,6 +1,7 @@
 //! Metadata as the SDKs read it in an answer: times as text, unset fields left out (reference page section 2.0).
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::Value;
 
 use crate::metadata::{Metadata, Millis};
 use crate::time;
@@ -85,6 +86,23 @@ impl Serialize for WholeAnswer<'_> {
     }
 }
 
+/// What another server answers to the operation `all`: its value and metadata. `None` for what is no such answer.
+pub fn read_whole(json: &str) -> Option<(Option<String>, Metadata)> {
+    let Ok(Value::Object(mut answer)) = serde_json::from_str(json) else { return None };
+    let data = match answer.remove("data") {
+        Some(Value::String(data)) => Some(data),
+        _ => None,
+    };
+    let Some(Value::Object(mut fields)) = answer.remove("metaData") else { return None };
+    for name in ["createdAt", "updatedAt", "availableAt", "expiresAt", "refreshAt"] {
+        let time = fields.get(name).and_then(Value::as_str).and_then(time::parse);
+        // A time that cannot be read is as good as none.
+        fields.insert(name.to_owned(), time.map_or(Value::Null, Value::from));
+    }
+    let metadata = serde_json::from_value(Value::Object(fields)).ok()?;
+    Some((data, metadata))
+}
+
 /// The fields that are set.
 struct Fields<'a, M>(&'a mut M);
 
@@ -125,6 +143,18 @@ mod tests {
                 r#""version":0,"ttl":1000,"ttr":-1,"isBinary":false,"isEncrypted":true,"ivNonce":"q1w2"}"#
             )
         );
+    }
+
+    #[test]
+    fn a_server_reads_what_another_answers() {
+        let change =
+            MetadataChange { ttl: Field::Set(1000), ttr: Field::Set(-1), ..MetadataChange::default() };
+        let metadata = change.apply(None, "@alice", 1_714_900_000_000).expect("a new key");
+        let text = WholeAnswer { key: "@bob:a@alice", data: Some("data:1"), metadata: &metadata }.to_json();
+        assert_eq!(read_whole(&text), Some((Some("data:1".to_owned()), metadata)));
+        for text in ["", "null", "[]", "{}", r#"{"data":"1","metaData":3}"#] {
+            assert_eq!(read_whole(text), None, "{text}");
+        }
     }
 
     #[test]

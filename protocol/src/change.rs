@@ -80,6 +80,40 @@ pub struct MetadataChange {
     pub available_at: Option<Millis>,
 }
 
+impl MetadataChange {
+    /// The change that gives a copy of another atSign's key the metadata of the original. A copy follows its original,
+    /// so it is never immutable itself; its times are its own.
+    pub fn copy_of(original: &Metadata) -> Self {
+        fn field<T: Clone>(value: Option<&T>) -> Field<T> {
+            value.map_or(Field::Clear, |value| Field::Set(value.clone()))
+        }
+        Self {
+            ttl: field(original.ttl.as_ref()),
+            ttb: field(original.ttb.as_ref()),
+            ttr: field(original.ttr.as_ref()),
+            ccd: field(original.ccd.as_ref()),
+            is_binary: field(original.is_binary.as_ref()),
+            is_encrypted: field(original.is_encrypted.as_ref()),
+            data_signature: field(original.data_signature.as_ref()),
+            shared_key_enc: field(original.shared_key_enc.as_ref()),
+            pub_key_cs: field(original.pub_key_cs.as_ref()),
+            pub_key_hash: field(original.pub_key_hash.as_ref()),
+            encoding: field(original.encoding.as_ref()),
+            enc_key_name: field(original.enc_key_name.as_ref()),
+            enc_algo: field(original.enc_algo.as_ref()),
+            iv_nonce: field(original.iv_nonce.as_ref()),
+            ske_enc_key_name: field(original.ske_enc_key_name.as_ref()),
+            ske_enc_algo: field(original.ske_enc_algo.as_ref()),
+            immutable: Field::Clear,
+            app_metadata: field(original.app_metadata.as_ref()),
+            created_at: None,
+            updated_at: None,
+            expires_at: None,
+            available_at: None,
+        }
+    }
+}
+
 /// The stored record is immutable: AT0032.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Immutable records may not be updated")]

@@ -17,6 +17,11 @@ macro_rules! codes {
             /// Every code.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
+            /// The code that another server wrote, `None` for one that is not known here.
+            pub fn from_code(code: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|known| known.code() == code)
+            }
+
             /// `AT0015` and its like.
             pub fn code(self) -> &'static str {
                 match self { $(Self::$variant => $code,)* }

@@ -75,18 +75,24 @@ impl Fragment {
     }
 
     /// The change, with what an update sets that does not say whether its value is binary or encrypted.
-    pub(crate) fn finish(mut self) -> Result<MetadataChange, AtError> {
+    pub(crate) fn finish(self) -> Result<MetadataChange, AtError> {
+        let mut change = self.finish_as_given()?;
+        for flag in [&mut change.is_binary, &mut change.is_encrypted] {
+            if *flag == Field::Keep {
+                *flag = Field::Set(false);
+            }
+        }
+        Ok(change)
+    }
+
+    /// The change, with nothing in it that was not given.
+    pub(crate) fn finish_as_given(mut self) -> Result<MetadataChange, AtError> {
         self.change.pub_key_hash = match (self.public_key_hash, self.hashing_algorithm) {
             (Field::Keep, Field::Keep) => Field::Keep,
             (Field::Clear, _) => Field::Clear,
             (Field::Set(hash), Field::Set(algo)) => Field::Set(PublicKeyHash { hash, algo }),
             _ => return Err(AtError::syntax("pubKeyHash and hashingAlgo belong together")),
         };
-        for flag in [&mut self.change.is_binary, &mut self.change.is_encrypted] {
-            if *flag == Field::Keep {
-                *flag = Field::Set(false);
-            }
-        }
         Ok(self.change)
     }
 

@@ -9,6 +9,7 @@ use atsign_protocol::{AtSign, Millis};
 use tokio::time::Instant;
 
 use crate::connections::Connections;
+use crate::peers::Peers;
 use crate::tls::Certificates;
 
 /// Tells the time, Unix milliseconds. A value, so that tests can turn it.
@@ -31,6 +32,8 @@ pub struct AtServer<S> {
     pub clock: Clock,
     /// Who is connected.
     pub connections: Connections,
+    /// The servers of other atSigns.
+    pub peers: Peers,
     limits: Mutex<Limits>,
     started: Instant,
     refused: AtomicU64,
@@ -53,6 +56,8 @@ pub struct Limits {
     pub proven_idle: Idle,
     /// Bytes of a command before the client has proved who it is.
     pub stranger_command: usize,
+    /// Bytes of a command of another atSign's server.
+    pub peer_command: usize,
     /// Bytes of a command after that.
     pub proven_command: usize,
 }
@@ -78,6 +83,7 @@ impl Default for Limits {
             stranger_idle: Idle { max: Duration::from_mins(10), min: Duration::from_secs(5) },
             proven_idle: Idle { max: Duration::from_hours(30 * 24), min: Duration::from_mins(1) },
             stranger_command: 16 * 1024,
+            peer_command: 1024 * 1024,
             proven_command: 10_240_000,
         }
     }
@@ -100,12 +106,14 @@ impl Limits {
 impl<S> AtServer<S> {
     /// A server that nobody is connected to yet.
     pub fn new(at_sign: AtSign, store: S, tls: Certificates, limits: Limits, clock: Clock) -> Self {
+        let peers = Peers::new(at_sign.clone(), "root.atsign.org:64", None, true);
         Self {
             at_sign,
             store,
             tls,
             clock,
             connections: Connections::default(),
+            peers,
             limits: Mutex::new(limits),
             started: Instant::now(),
             refused: AtomicU64::new(0),

@@ -83,7 +83,10 @@ async fn connection<S: Store>(
     // Boxed: the handshake's state is large, and would stay part of an idle connection.
     let Some(mut stream) = Box::pin(shake_hands(stream, &server, turn)).await else { return };
     match server.connections.admit(&server.limits()) {
-        Some(slot) => session::run(&server, &mut stream, slot, draining).await,
+        Some(slot) => {
+            let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
+            session::run(&server, &mut stream, certificates, slot, draining).await;
+        }
         None => Box::pin(turn_away(&server, &mut stream)).await,
     }
     let _ = timeout(GOODBYE, stream.shutdown()).await;

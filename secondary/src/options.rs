@@ -65,6 +65,11 @@ pub struct Flags {
     /// The atDirectory [default: root.atsign.org:64] [env of the reference server: rootServerUrl, rootServerPort]
     #[arg(long, value_name = "HOST:PORT")]
     pub directory: Option<String>,
+    /// Whether other servers must show the certificate of the host that the directory gives for their atSign, true or
+    /// false; with false this server shows none either [default: true] [env of the reference server:
+    /// clientCertificateRequired]
+    #[arg(long, value_name = "BOOL")]
+    pub client_certificate_required: Option<String>,
     /// Directory with limits.json, read again when it changes
     #[arg(long, value_name = "DIR")]
     pub limits_dir: Option<String>,
@@ -129,6 +134,8 @@ pub struct Options {
     pub peer_ca: Option<PathBuf>,
     /// The atDirectory, `host:port`.
     pub directory: String,
+    /// Whether other servers must show their certificate.
+    pub client_certificate_required: bool,
     /// Directory with `limits.json`.
     pub limits_dir: Option<PathBuf>,
     /// Memory that the server may use, bytes.
@@ -259,6 +266,12 @@ impl Flags {
                 .unwrap_or_else(|| reference::place("certs/privkey.pem")),
             peer_ca: path(self.peer_ca, "ATSIGN_PEER_CA", Some("securityTrustedCertificateLocation")),
             directory,
+            client_certificate_required: pick(
+                self.client_certificate_required,
+                "ATSIGN_CLIENT_CERTIFICATE_REQUIRED",
+                Some("clientCertificateRequired"),
+            )
+            .map_or(Ok(true), |text| truth("--client-certificate-required", &text))?,
             limits_dir: path(self.limits_dir, "ATSIGN_LIMITS_DIR", None),
             memory_limit: bytes("--memory-limit", self.memory_limit, "ATSIGN_MEMORY_LIMIT")?,
             log_dir: path(self.log_dir, "ATSIGN_LOG_DIR", None),
@@ -310,6 +323,14 @@ fn address(listen: Option<String>, port: Option<String>) -> Result<SocketAddr, U
         }
         (Some(listen), _) => Ok(listen),
         (None, port) => Ok(SocketAddr::from(([0, 0, 0, 0], port.unwrap_or(6464)))),
+    }
+}
+
+fn truth(name: &'static str, text: &str) -> Result<bool, UsageError> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(wrong(name, format!("{text:?} is neither true nor false"))),
     }
 }
 

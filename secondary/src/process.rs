@@ -18,9 +18,10 @@ use crate::limits::Limits;
 use crate::logs::Logs;
 use crate::memory::Gauge;
 use crate::options::{Command, CommandLine, Options, SecretSource, reference};
+use crate::peers::Peers;
 use crate::store::{Config, End, Opening, SqliteStore, open};
 use crate::tls::Certificates;
-use crate::{activation, listener, storage};
+use crate::{activation, listener, notifications, storage};
 
 /// The exit codes, for `--help`.
 pub const EXIT_CODES: &str = "Exit codes:
@@ -173,12 +174,18 @@ async fn serve(options: &Options, logs: &Logs) -> Result<Exit, Exit> {
     };
     let bounds = bounds(options);
     let at_sign = options.at_sign.clone();
-    let server = Arc::new(AtServer::new(at_sign, store.clone(), certificates, bounds, system_clock()));
+    let mut server = AtServer::new(at_sign.clone(), store.clone(), certificates, bounds, system_clock());
+    server.peers =
+        Peers::new(at_sign, &options.directory, options.peer_ca.clone(), options.client_certificate_required);
+    let server = Arc::new(server);
     tokio::spawn(follow_limits(options.clone(), Arc::clone(&server)));
     let (drain, draining) = watch::channel(false);
     let serving = tokio::spawn(listener::serve(public, Arc::clone(&server), draining));
+    let server_of_keys = Arc::clone(&server);
     let _ = admin.server.set(server);
     tracing::info!(listen = %options.listen, "serving");
+    tokio::spawn(make_signing_keys(Arc::clone(&server_of_keys)));
+    tokio::spawn(notifications::sender::run(server_of_keys));
 
     tokio::select! {
         ended = &mut end => {
@@ -282,6 +289,14 @@ fn bounds(options: &Options) -> Bounds {
         stranger_idle: idle(options.idle_timeout, default.stranger_idle),
         proven_idle: idle(options.authenticated_idle_timeout, default.proven_idle),
         ..default
+    }
+}
+
+/// What other servers check our word by is made while we serve already.
+async fn make_signing_keys(server: Arc<AtServer<SqliteStore>>) {
+    while let Err(error) = server.peers.signing.prepare(&server.store, &server.at_sign).await {
+        tracing::warn!(%error, "the signing keys are not there yet");
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 

@@ -13,6 +13,7 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
 use tokio::time::Instant;
 
@@ -25,6 +26,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// A certificate chain or key file is never larger.
 const MAX_FILE: u64 = 256 * 1024;
 
+/// Bytes of the certificates that a client may show.
+const MAX_CLIENT_CHAIN: usize = 12 * 1024;
+
 /// The server's certificate and key, and the TLS settings made of them.
 #[derive(Debug)]
 pub struct Certificates {
@@ -36,6 +40,7 @@ pub struct Certificates {
 #[derive(Debug)]
 struct Current {
     config: Arc<ServerConfig>,
+    pair: Arc<CertifiedKey>,
     not_after: i64,
     /// The files as they were when they were last read, with or without success.
     seen: Stamps,
@@ -65,8 +70,8 @@ impl Certificates {
     /// Reads both files.
     pub fn load(certificate: PathBuf, key: PathBuf) -> Result<Self, TlsError> {
         let seen = Stamps::of(&certificate, &key);
-        let (config, not_after) = read(&certificate, &key)?;
-        let current = Mutex::new(Current { config, not_after, seen, looked: Instant::now() });
+        let (config, pair, not_after) = read(&certificate, &key)?;
+        let current = Mutex::new(Current { config, pair, not_after, seen, looked: Instant::now() });
         Ok(Self { certificate, key, current })
     }
 
@@ -74,6 +79,11 @@ impl Certificates {
     /// connections are not touched, and a pair that cannot be served leaves the old one in place.
     pub fn server_config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.look().config)
+    }
+
+    /// What it shows to servers that it connects to: the same certificate.
+    pub fn pair(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.look().pair)
     }
 
     /// When the presented certificate ends, Unix seconds.
@@ -89,9 +99,9 @@ impl Certificates {
             if seen != current.seen {
                 current.seen = seen;
                 match read(&self.certificate, &self.key) {
-                    Ok((config, not_after)) => {
+                    Ok((config, pair, not_after)) => {
                         tracing::info!(not_after, "presenting the new certificate");
-                        (current.config, current.not_after) = (config, not_after);
+                        (current.config, current.pair, current.not_after) = (config, pair, not_after);
                     }
                     Err(error) => tracing::warn!(%error, "keeping the old certificate"),
                 }
@@ -114,7 +124,9 @@ impl Stamps {
     }
 }
 
-fn read(certificate: &Path, key: &Path) -> Result<(Arc<ServerConfig>, i64), TlsError> {
+type Read = (Arc<ServerConfig>, Arc<CertifiedKey>, i64);
+
+fn read(certificate: &Path, key: &Path) -> Result<Read, TlsError> {
     let wrong = |path: &Path, reason: String| TlsError::File { path: path.to_owned(), reason };
     let pem = |path: &Path| {
         let metadata = std::fs::metadata(path).map_err(|error| wrong(path, error.to_string()))?;
@@ -134,18 +146,16 @@ fn read(certificate: &Path, key: &Path) -> Result<(Arc<ServerConfig>, i64), TlsE
         .not_after
         .timestamp();
     let key = PrivateKeyDer::from_pem_slice(&pem(key)?).map_err(|error| wrong(key, error.to_string()))?;
-    Ok((Arc::new(config(chain, key)?), not_after))
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let pair = Arc::new(CertifiedKey::from_der(chain, key, &provider)?);
+    Ok((Arc::new(config(Arc::clone(&pair), provider)?), pair, not_after))
 }
 
-fn config(
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-) -> Result<ServerConfig, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+fn config(pair: Arc<CertifiedKey>, provider: Arc<CryptoProvider>) -> Result<ServerConfig, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
         .with_client_cert_verifier(Arc::new(AnyClient { provider }))
-        .with_single_cert(chain, key)?;
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(config)
@@ -169,10 +179,16 @@ impl ClientCertVerifier for AnyClient {
 
     fn verify_client_cert(
         &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
+        // They are kept as long as the connection, and a stranger may have sent them.
+        let size =
+            end_entity.len() + intermediates.iter().map(|certificate| certificate.len()).sum::<usize>();
+        if size > MAX_CLIENT_CHAIN {
+            return Err(rustls::Error::General("the client's certificates are too large".to_owned()));
+        }
         Ok(ClientCertVerified::assertion())
     }
 

@@ -3,4 +3,5 @@
 pub mod apiserver;
 pub mod client;
 pub mod cluster;
+pub mod network;
 pub mod secondary;

@@ -6,6 +6,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -17,11 +18,11 @@ use crate::client::Client;
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The host name in the server's certificate.
-const HOST: &str = "localhost";
+pub(crate) const HOST: &str = "localhost";
 
 /// Starts its arguments, prints the process id, and when standard input ends, kills what it started and removes the
 /// folder. So nothing is left of a server that a test process held for its whole life.
-const GUARD: &str = r#"exec 3<&0; folder=$1; shift; "$@" </dev/null >>"$folder/log" 2>&1 & child=$!; echo $child
+pub(crate) const GUARD: &str = r#"exec 3<&0; folder=$1; shift; "$@" </dev/null >>"$folder/log" 2>&1 & child=$!; echo $child
 cat <&3 >/dev/null; kill -KILL $child 2>/dev/null; wait $child 2>/dev/null; rm -rf "$folder""#;
 
 /// A certificate authority and the certificate of one server.
@@ -45,12 +46,12 @@ pub struct Secondary {
     pub admin_port: u16,
     /// Its files: `tls.crt`, `tls.key`, `cram`, `data`, `log`.
     pub folder: PathBuf,
-    credentials: Credentials,
+    credentials: Arc<Credentials>,
     guard: Child,
 }
 
 impl Credentials {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "test authority");
@@ -58,7 +59,7 @@ impl Credentials {
     }
 
     /// Writes a new certificate for [`HOST`] and its key, each by rename, as a mounted Secret changes.
-    fn write_pair(&self, folder: &Path) -> Result<()> {
+    pub(crate) fn write_pair(&self, folder: &Path) -> Result<()> {
         let key = KeyPair::generate()?;
         let certificate = CertificateParams::new([HOST.to_owned()])?.signed_by(&key, &self.issuer)?;
         for (name, pem) in [("tls.crt", certificate.pem()), ("tls.key", key.serialize_pem())] {
@@ -66,6 +67,13 @@ impl Credentials {
             std::fs::rename(folder.join("new"), folder.join(name))?;
         }
         Ok(())
+    }
+}
+
+impl Credentials {
+    /// The certificate of the authority, PEM.
+    pub(crate) fn authority(&self) -> String {
+        self.issuer.pem()
     }
 }
 
@@ -77,8 +85,16 @@ impl Secondary {
 
     /// The same with more flags.
     pub fn start_with(at_sign: &str, flags: &[&str]) -> Result<Self> {
+        Self::start_trusted(at_sign, flags, Arc::new(Credentials::new()?))
+    }
+
+    /// The same with a certificate of an authority that several share.
+    pub(crate) fn start_trusted(
+        at_sign: &str,
+        flags: &[&str],
+        credentials: Arc<Credentials>,
+    ) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("atsign-secondary-").tempdir()?.keep();
-        let credentials = Credentials::new()?;
         credentials.write_pair(&folder)?;
         // As long as the one that the operator makes.
         let secret = "5ec2e7".repeat(21) + "00";
@@ -88,7 +104,7 @@ impl Secondary {
         let mut guard = Command::new("sh")
             .args(["-c", GUARD, "guard"])
             .arg(&folder)
-            .arg(binary()?)
+            .arg(binary("atsign-secondary")?)
             .args(["--at-sign", at_sign, "--listen", &format!("127.0.0.1:{port}")])
             .args(["--admin-listen", &format!("127.0.0.1:{admin_port}")])
             .arg("--shared-secret-file")
@@ -142,7 +158,7 @@ impl Secondary {
 
     /// The certificate authority of the server's certificate, PEM.
     pub fn authority(&self) -> String {
-        self.credentials.issuer.pem()
+        self.credentials.authority()
     }
 
     /// Puts another certificate of the same authority into place.
@@ -183,19 +199,19 @@ impl Drop for Secondary {
 }
 
 /// Two ports that were free a moment ago.
-fn free_ports() -> Result<(u16, u16)> {
+pub(crate) fn free_ports() -> Result<(u16, u16)> {
     // Both are held until both are known, so that they differ.
     let (first, second) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
     Ok((first.local_addr()?.port(), second.local_addr()?.port()))
 }
 
-fn binary() -> Result<PathBuf> {
+pub(crate) fn binary(name: &str) -> Result<PathBuf> {
     let folder = match std::env::var_os("ATSIGN_BIN_DIR") {
         Some(folder) => PathBuf::from(folder),
         // target/debug/deps/<test>
         None => std::env::current_exe()?.ancestors().nth(2).context("the folder of the test")?.to_owned(),
     };
-    let binary = folder.join("atsign-secondary");
-    ensure!(binary.exists(), "{} is missing: cargo build -p atsign-secondary", binary.display());
+    let binary = folder.join(name);
+    ensure!(binary.exists(), "{} is missing: cargo build -p {name}", binary.display());
     Ok(binary)
 }

@@ -6,7 +6,10 @@ mod from;
 mod info;
 mod llookup;
 mod lookup;
+mod monitor;
 mod noop;
+mod notifications;
+mod notify;
 mod pkam;
 mod plookup;
 mod scan;
@@ -19,7 +22,10 @@ pub use from::{ClientConfig, From};
 pub use info::Info;
 pub use llookup::LocalLookup;
 pub use lookup::Lookup;
+pub use monitor::Monitor;
 pub use noop::Noop;
+pub use notifications::{NotificationList, Notifying};
+pub use notify::{MessageType, Notify, NotifyAll, NotifyLine, NotifyOperation, Priority, Strategy};
 pub use pkam::{HashingAlgorithm, Pkam, SigningAlgorithm};
 pub use plookup::ProxyLookup;
 pub use scan::Scan;
@@ -57,6 +63,12 @@ pub enum Command {
     Noop(Noop),
     /// Tells figures.
     Stats(Stats),
+    /// Proves to be the server of another atSign.
+    Pol,
+    /// Sends a notification, or asks about some.
+    Notify(Notifying),
+    /// Has notifications written as they come.
+    Monitor(Monitor),
     /// `@exit`: closes the connection without an answer.
     Exit,
 }
@@ -100,6 +112,9 @@ enum Verb {
     Info,
     Noop,
     Stats,
+    Pol,
+    Notify,
+    Monitor,
     Exit,
 }
 
@@ -133,8 +148,11 @@ impl Command {
             Verb::Info => Self::Info(Info::parse(rest)?),
             Verb::Noop => Self::Noop(Noop::parse(argument(rest)?)?),
             Verb::Stats => Self::Stats(Stats::parse(rest)?),
+            Verb::Pol if rest.is_empty() => Self::Pol,
+            Verb::Notify => Self::Notify(Notifying::parse(argument(rest)?)?),
+            Verb::Monitor => Self::Monitor(Monitor::parse(rest)?),
             Verb::Exit if rest.is_empty() => Self::Exit,
-            Verb::Exit => return Err(AtError::invalid_command()),
+            Verb::Pol | Verb::Exit => return Err(AtError::invalid_command()),
         })
     }
 }
@@ -153,11 +171,13 @@ fn split_verb(line: &str) -> Option<(Verb, &str)> {
         Some((end, _)) => &line[..end],
         None => line,
     };
-    // `scan` alone has its arguments after a space; a colon may stand in its regex.
-    if let Some(scan) = head.get(..4).filter(|scan| scan.eq_ignore_ascii_case("scan"))
-        && line[scan.len()..].chars().next().is_none_or(|next| next == ':' || next.is_whitespace())
-    {
-        return Some((Verb::Scan, &line[scan.len()..]));
+    // These have their arguments after a space; a colon may stand in their regex.
+    for (name, verb) in [("scan", Verb::Scan), ("monitor", Verb::Monitor)] {
+        if head.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name))
+            && line[name.len()..].chars().next().is_none_or(|next| next == ':' || next.is_whitespace())
+        {
+            return Some((verb, &line[name.len()..]));
+        }
     }
     let end = head.find(':').unwrap_or(head.len());
     if end == LONGEST {
@@ -178,6 +198,8 @@ fn split_verb(line: &str) -> Option<(Verb, &str)> {
         "info" => Verb::Info,
         "noop" => Verb::Noop,
         "stats" => Verb::Stats,
+        "pol" => Verb::Pol,
+        "notify" => Verb::Notify,
         "@exit" => Verb::Exit,
         _ => return None,
     };
@@ -214,9 +236,8 @@ mod tests {
             " ",
             "hello",
             "updates:x@alice 1",
-            "notify:@bob:x@alice",
-            "monitor",
-            "pol",
+            "pol:",
+            "notify",
             "sync:from:1:limit:2",
             "@exit:",
             "scanner",
@@ -259,7 +280,7 @@ mod tests {
         #[test]
         fn arbitrary_pieces_of_commands_never_make_the_parser_panic(
             verb in prop::sample::select(vec!["from", "cram", "pkam", "update", "update:meta", "update:json", "delete",
-                "llookup", "lookup", "plookup", "scan", "info", "noop", "stats"]),
+                "llookup", "lookup", "plookup", "scan", "info", "noop", "stats", "notify", "notify:all", "notify:list", "monitor"]),
             pieces in prop::collection::vec(prop::sample::select(vec![":", "::", "@", " ", "public", "cached", "@bob",
                 "ttl", "-1", "null", "meta", "all", "json", "{}", "{\"atKey\":", "\"", "🦄", "é", "x.y", "@alice",
                 "bypassCache", "true", "cAt", "2024-05-05T09:06:40Z", "privatekey:at_secret", "nc", "3,4", "showHidden",

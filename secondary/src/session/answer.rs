@@ -23,6 +23,8 @@ pub(crate) enum Answer {
     Null,
     /// The verb wrote its answer itself.
     Written,
+    /// Nothing but the prompt, which tells who the client is now.
+    Prompt,
 }
 
 impl Answer {
@@ -65,6 +67,7 @@ impl<'a, T: AsyncWrite + Unpin> Writer<'a, T> {
             Answer::Spaced(text) => ("data: ", text.as_str()),
             Answer::Null => ("data:", "null"),
             Answer::Written => ("", ""),
+            Answer::Prompt => return Ok(()),
         };
         self.push(prefix.as_bytes()).await?;
         self.push(text.as_bytes()).await?;

@@ -10,6 +10,7 @@ use std::io;
 use std::time::Duration;
 
 use atsign_protocol::{AtError, AtSign, Command, ErrorCode, ErrorStyle, Prompt};
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::sync::watch;
 
@@ -19,6 +20,7 @@ pub(crate) use challenge::Challenge;
 use self::lines::{Line, Lines};
 use crate::atserver::{AtServer, Limits};
 use crate::connections::Slot;
+use crate::notifications::monitor::Watching;
 use crate::store::Store;
 use crate::verb;
 
@@ -37,17 +39,25 @@ pub(crate) struct Client {
     pub(crate) identity: Identity,
     /// What it must sign, from `from` to `cram` or `pkam`.
     pub(crate) challenge: Option<Challenge>,
+    /// Which other atSign's server it claims to be, and what that must sign, from `from` to `pol`.
+    pub(crate) claim: Option<(AtSign, Challenge)>,
+    /// The certificates that it showed, its own first.
+    pub(crate) certificates: Vec<CertificateDer<'static>>,
+    /// What it is told of, once it has asked to be.
+    pub(crate) watching: Option<Box<Watching>>,
     /// Whether it reads errors as JSON.
     pub(crate) json_errors: bool,
 }
 
 /// Who a client has proved to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Identity {
     /// Nobody.
     Stranger,
     /// The atSign that the server belongs to.
     Owner,
+    /// The server of another atSign.
+    Peer(AtSign),
 }
 
 impl Client {
@@ -56,6 +66,9 @@ impl Client {
             session_id: format!("_{}", uuid::Uuid::new_v4()),
             identity: Identity::Stranger,
             challenge: None,
+            claim: None,
+            certificates: Vec::new(),
+            watching: None,
             json_errors: false,
         }
     }
@@ -64,11 +77,26 @@ impl Client {
         self.identity == Identity::Owner
     }
 
-    fn prompt<'a>(&self, own: &'a AtSign) -> Prompt<'a> {
-        match self.identity {
+    /// The other atSign whose server it has proved to be.
+    pub(crate) fn peer(&self) -> Option<&AtSign> {
+        match &self.identity {
+            Identity::Peer(at_sign) => Some(at_sign),
+            Identity::Stranger | Identity::Owner => None,
+        }
+    }
+
+    /// What stands behind an answer. Nothing on a connection that is told of notifications: their lines must not begin
+    /// with anything else.
+    fn prompt(&self, own: &AtSign) -> String {
+        if self.watching.is_some() {
+            return String::new();
+        }
+        let prompt = match &self.identity {
             Identity::Stranger => Prompt::Stranger,
             Identity::Owner => Prompt::Proven(own),
-        }
+            Identity::Peer(at_sign) => Prompt::Proven(at_sign),
+        };
+        prompt.text()
     }
 
     fn error_style(&self) -> ErrorStyle {
@@ -76,7 +104,11 @@ impl Client {
     }
 
     fn longest_command(&self, limits: &Limits) -> usize {
-        if self.is_owner() { limits.proven_command } else { limits.stranger_command }
+        match self.identity {
+            Identity::Owner => limits.proven_command,
+            Identity::Peer(_) => limits.peer_command,
+            Identity::Stranger => limits.stranger_command,
+        }
     }
 }
 
@@ -84,6 +116,7 @@ impl Client {
 pub(crate) async fn run<S, T>(
     server: &AtServer<S>,
     stream: &mut T,
+    certificates: Vec<CertificateDer<'static>>,
     slot: Slot,
     draining: watch::Receiver<bool>,
 ) where
@@ -91,7 +124,7 @@ pub(crate) async fn run<S, T>(
     T: AsyncRead + AsyncWrite + Unpin + Send,
 {
     // A client that goes away in the middle is no event.
-    if let Err(error) = converse(server, stream, &slot, draining).await {
+    if let Err(error) = converse(server, stream, certificates, &slot, draining).await {
         tracing::debug!(%error, "connection lost");
     }
 }
@@ -99,6 +132,7 @@ pub(crate) async fn run<S, T>(
 async fn converse<S, T>(
     server: &AtServer<S>,
     stream: &mut T,
+    certificates: Vec<CertificateDer<'static>>,
     slot: &Slot,
     mut draining: watch::Receiver<bool>,
 ) -> io::Result<()>
@@ -106,7 +140,7 @@ where
     S: Store,
     T: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let mut client = Client::new();
+    let mut client = Client { certificates, ..Client::new() };
     let mut lines = Lines::default();
     let patience = server.limits().write;
     Writer::new(stream, patience).finish(&Prompt::Stranger.text()).await?;
@@ -117,6 +151,15 @@ where
             biased;
             () = slot.evicted() => return Ok(()),
             line = lines.next(stream, longest) => line?,
+            told = next_told(server, &mut client.watching) => {
+                // Without its store it has nothing more to tell.
+                let Ok(told) = told else { return Ok(()) };
+                let mut writer = Writer::new(stream, patience);
+                writer.push(told.as_bytes()).await?;
+                writer.finish("").await?;
+                slot.written();
+                continue;
+            }
             () = last_call(&mut draining) => return Ok(()),
         };
         if *draining.borrow() && !matches!(line, Line::End) {
@@ -146,6 +189,18 @@ where
     }
 }
 
+/// What a monitoring client is told next; nothing, for ever, for others.
+async fn next_told<S: Store>(
+    server: &AtServer<S>,
+    watching: &mut Option<Box<Watching>>,
+) -> Result<String, AtError> {
+    match watching {
+        // Boxed: connections that are told of nothing carry nothing of it.
+        Some(watching) => Box::pin(watching.next(server)).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Does what a line asks for and answers it; false ends the session.
 async fn obey<S, T>(
     server: &AtServer<S>,
@@ -171,7 +226,7 @@ where
     match answer {
         Ok(answer) => {
             writer.answer(answer).await?;
-            writer.finish(&client.prompt(&server.at_sign).text()).await?;
+            writer.finish(&client.prompt(&server.at_sign)).await?;
             Ok(true)
         }
         // A part of the answer is out already: nothing that follows could be told from it.
@@ -195,7 +250,7 @@ where
     writer.clear();
     writer.push(error.line(client.error_style()).as_bytes()).await?;
     writer.push(b"\n").await?;
-    writer.finish(&client.prompt(&server.at_sign).text()).await
+    writer.finish(&client.prompt(&server.at_sign)).await
 }
 
 async fn last_call(draining: &mut watch::Receiver<bool>) {

@@ -12,7 +12,8 @@ use tokio::sync::watch;
 
 use super::run;
 use crate::atserver::{AtServer, Limits, system_clock};
-use crate::store::{Change, Page, Record, Store, StoreError};
+use crate::store::notifications::{Notification, Outcome, Posted, Posting, Progress, Search};
+use crate::store::{Change, Notifications, Page, Record, Store, StoreError};
 use crate::tls::Certificates;
 
 const SECRET: &str = "the secret of the onboarding";
@@ -32,6 +33,57 @@ impl Memory {
         }
         Ok(())
     }
+}
+
+/// It has none.
+impl Notifications for Memory {
+    async fn post(&self, _: Posting, _: i64) -> Result<Posted, StoreError> {
+        Err(none())
+    }
+
+    async fn notification(&self, _: String) -> Result<Option<Notification>, StoreError> {
+        Err(none())
+    }
+
+    async fn next_received(&self, _: Search) -> Result<Option<Notification>, StoreError> {
+        Err(none())
+    }
+
+    async fn last_notification(&self) -> Result<i64, StoreError> {
+        Err(none())
+    }
+
+    async fn remove_notification(&self, _: String) -> Result<(), StoreError> {
+        Err(none())
+    }
+
+    async fn due_recipients(&self, _: bool, _: usize, _: i64) -> Result<Vec<String>, StoreError> {
+        Err(none())
+    }
+
+    async fn next_due(&self, _: i64) -> Result<Option<i64>, StoreError> {
+        Err(none())
+    }
+
+    async fn pause(&self, _: String) -> Result<i64, StoreError> {
+        Err(none())
+    }
+
+    async fn next_to_send(&self, _: String, _: i64) -> Result<Option<Notification>, StoreError> {
+        Err(none())
+    }
+
+    async fn settle(&self, _: Outcome) -> Result<(), StoreError> {
+        Err(none())
+    }
+
+    fn progress(&self) -> watch::Receiver<Progress> {
+        watch::Sender::new(Progress::default()).subscribe()
+    }
+}
+
+fn none() -> StoreError {
+    StoreError::Unavailable("no notifications".into())
 }
 
 impl Store for Memory {
@@ -115,7 +167,7 @@ impl Fixture {
         let shutdown = self.shutdown.subscribe();
         tokio::spawn(async move {
             let slot = server.connections.admit(&server.limits()).expect("a place");
-            run(&server, &mut far, slot, shutdown).await;
+            run(&server, &mut far, Vec::new(), slot, shutdown).await;
         });
         let mut peer = Peer(near);
         assert_eq!(peer.read().await, "@");

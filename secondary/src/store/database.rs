@@ -37,6 +37,10 @@ pub struct Database {
     pub(super) keys: Option<u64>,
     /// `next` and `keys` as they were when the transaction, and when the change, began.
     pub(super) at_begin: (i64, Option<u64>),
+    /// Whether the last entry of the commit log is a deletion.
+    pub(super) deleted: bool,
+    /// Notifications stored since it was opened.
+    pub(super) posted: u64,
 }
 
 impl Database {
@@ -150,6 +154,7 @@ impl Database {
             )?
             .execute(params![id, key, sign(operation)])?;
         self.next += 1;
+        self.deleted = operation == Operation::Delete;
         Ok(id)
     }
 
@@ -216,12 +221,14 @@ impl Database {
         Ok((keys, length(&self.path) + length(&log)))
     }
 
-    /// When the next key expires, Unix milliseconds.
+    /// When the next key or notification is to be deleted, Unix milliseconds.
     pub fn next_expiry(&self) -> Result<Option<i64>, DatabaseError> {
         let mut statement = self
             .connection
             .prepare_cached("SELECT min(expires_at) FROM keys WHERE expires_at IS NOT NULL")?;
-        Ok(statement.query_row([], |row| row.get(0))?)
+        let key: Option<i64> = statement.query_row([], |row| row.get(0))?;
+        let notification = self.next_notification_expiry()?;
+        Ok(key.into_iter().chain(notification).min())
     }
 
     /// Deletes keys that have expired at `now`, [`EXPIRED_AT_ONCE`] at most; those that are in the commit log get an
@@ -239,7 +246,7 @@ impl Database {
             self.remove(key)?;
             self.log(key, Operation::Delete, *committed)?;
         }
-        Ok(due.len())
+        Ok(due.len() + self.expire_notifications(now)?)
     }
 
     /// Writes the whole log back. After a failed fsync the kernel may call pages clean that never reached the disk;

@@ -99,6 +99,7 @@ impl Database {
             let mut connection = connect(&path, flags, 64)?;
             let transaction = connection.transaction()?;
             transaction.execute_batch(CREATE)?;
+            transaction.execute_batch(super::notifications::CREATE)?;
             transaction.execute("INSERT INTO meta VALUES ('atSign', ?1)", [at_sign])?;
             transaction.pragma_update(None, "user_version", SCHEMA)?;
             transaction.commit()?;
@@ -134,7 +135,7 @@ impl Database {
             .query_row("SELECT coalesce(max(commit_id), -1) FROM commit_log", [], |row| row.get(0))
             .map_err(failed)?;
         let next = last + 1;
-        Ok(Self { connection, path, next, keys: None, at_begin: (next, None) })
+        Ok(Self { connection, path, next, keys: None, at_begin: (next, None), deleted: false, posted: 0 })
     }
 
     /// Checks every page, and writes the log back.
@@ -179,7 +180,7 @@ fn connect(path: &Path, flags: OpenFlags, cache_kib: u32) -> Result<Connection, 
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_FRAMES)?;
     connection.pragma_update(None, "journal_size_limit", LOG_KEPT)?;
-    connection.set_prepared_statement_cache_capacity(24);
+    connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)
 }
 

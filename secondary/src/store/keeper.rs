@@ -11,6 +11,7 @@ use rusqlite::ErrorCode;
 
 use super::StoreError;
 use super::database::{Database, DatabaseError};
+use super::notifications::Progress;
 use super::queue::{Job, Message};
 use super::sqlite::{End, Shared};
 use super::status::State;
@@ -97,6 +98,7 @@ impl Keeper {
             return self.fenced();
         }
         self.serving();
+        self.announce();
         ready();
         if let Err(error) = self.holding.tidy() {
             tracing::warn!(%error, "what earlier epochs left behind was not removed; the next start tries again");
@@ -219,6 +221,7 @@ impl Keeper {
         match ended {
             Ok(()) => {
                 self.look_for_expiry();
+                self.announce();
                 // A commit that worked is the proof that a full volume has room again.
                 if self.again.take().is_some() {
                     self.serving();
@@ -274,6 +277,7 @@ impl Keeper {
                 self.confirm()?;
                 self.shared.figures.expired.fetch_add(count as u64, Ordering::Relaxed);
                 self.look_for_expiry();
+                self.announce();
             }
             Err(error) => {
                 database.rollback();
@@ -288,6 +292,13 @@ impl Keeper {
             // Where this fails the next request fails too, and says so.
             self.expiry = database.next_expiry().unwrap_or(None);
         }
+    }
+
+    /// Wakes who waits for news. Only ever after the fence has confirmed what is told here.
+    fn announce(&self) {
+        let Some(database) = &self.database else { return };
+        let now = Progress { commit: database.next - 1, deleted: database.deleted, posted: database.posted };
+        self.shared.progress.send_if_modified(|progress| std::mem::replace(progress, now) != now);
     }
 
     fn serving(&self) {

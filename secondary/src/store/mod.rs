@@ -4,10 +4,12 @@ pub mod database;
 pub mod figures;
 pub mod file;
 pub mod keeper;
+pub mod notifications;
 pub mod queue;
 pub mod sqlite;
 pub mod status;
 
+pub use notifications::Notifications;
 pub use sqlite::{Config, End, Opening, SqliteStore, open};
 pub use status::{State, Status};
 
@@ -89,7 +91,7 @@ pub enum StoreError {
 }
 
 /// The store of one atSign. Every method answers only with what is on disk and confirmed to be ours.
-pub trait Store: Clone + Send + Sync + 'static {
+pub trait Store: Notifications + Clone + Send + Sync + 'static {
     /// Reads one key, expired or not yet born ones included: who asks decides.
     fn get(&self, key: &str) -> impl Future<Output = Result<Option<Record>, StoreError>> + Send;
     /// The names of one page of keys that are active at `now`.

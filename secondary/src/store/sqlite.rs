@@ -5,12 +5,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::database::{Database, DatabaseError};
 use super::figures::Figures;
 use super::file::{Files, OpenError};
 use super::keeper::Keeper;
+use super::notifications::Progress;
 use super::queue::{Queue, Weight};
 use super::status::{State, Status};
 use super::{Change, Page, Record, Store, StoreError};
@@ -54,6 +55,7 @@ pub(super) struct Shared {
     pub(super) lease: Lease,
     pub(super) status: Arc<Status>,
     pub(super) figures: Arc<Figures>,
+    pub(super) progress: watch::Sender<Progress>,
 }
 
 /// A store that is being opened.
@@ -72,7 +74,7 @@ pub struct Opening {
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
     queue: Queue,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// Starts the store's thread.
@@ -83,6 +85,7 @@ pub fn open(config: Config) -> std::io::Result<Opening> {
         lease: Lease::new(config.term),
         status: Arc::clone(&status),
         figures: Arc::clone(&figures),
+        progress: watch::Sender::new(Progress::default()),
     });
     let (ready, store) = oneshot::channel();
     let (ended, end) = oneshot::channel();
@@ -159,7 +162,7 @@ impl SqliteStore {
 
     /// Nothing is answered once the last confirmation is older than the term, for the thread may hang in its volume
     /// while another server has long taken over.
-    async fn ask<T: Weight + Send + 'static>(
+    pub(super) async fn ask<T: Weight + Send + 'static>(
         &self,
         writes: bool,
         brought: usize,

@@ -1,10 +1,12 @@
 //! `delete` (reference page section 2.11).
 
-use atsign_protocol::verb::{Delete, Deleted};
+use atsign_protocol::verb::{Delete, Deleted, NotifyOperation};
 use atsign_protocol::{AtError, AtKey, ErrorCode, ImmutableRecord, MetadataChange, key};
 
 use crate::atserver::AtServer;
+use crate::notifications::of_change;
 use crate::session::Answer;
+use crate::store::notifications::Posting;
 use crate::store::{Change, Operation, Store};
 
 pub(super) async fn delete<S: Store>(server: &AtServer<S>, delete: &Delete) -> Result<Answer, AtError> {
@@ -33,7 +35,13 @@ async fn delete_key<S: Store>(
         return Err(AtError::new(ErrorCode::IllegalState, ImmutableRecord.to_string()));
     }
     let change = Change::Delete { key: name, committed: committed && key.is_committed() };
-    let id = server.store.commit(change, now).await?;
+    let id = match of_change(&server.at_sign, key, NotifyOperation::Delete, now) {
+        Some(notification) => {
+            let posting = Posting { notification, change: Some(change), tells_of_change: true };
+            server.store.post(posting, now).await?.commit
+        }
+        None => server.store.commit(change, now).await?,
+    };
     Ok(Answer::text(id.to_string()))
 }
 

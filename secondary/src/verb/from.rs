@@ -1,23 +1,38 @@
 //! `from`: the client says who it is and gets a challenge (reference page section 2.1).
 
 use atsign_protocol::verb::From;
+use atsign_protocol::{AtError, ErrorCode};
 use uuid::Uuid;
 
 use crate::atserver::AtServer;
 use crate::session::{Answer, Challenge, Client};
 
-pub(super) fn from<S>(server: &AtServer<S>, client: &mut Client, from: &From) -> Answer {
+pub(super) async fn from<S>(
+    server: &AtServer<S>,
+    client: &mut Client,
+    from: &From,
+) -> Result<Answer, AtError> {
     if let Some(config) = &from.client {
         client.json_errors = config.reads_json_errors();
     }
-    let proof = Uuid::new_v4();
+    client.challenge = None;
+    client.claim = None;
+    let proof = Uuid::new_v4().to_string();
     let challenge = format!("{}{}:{proof}", client.session_id, from.at_sign);
     if from.at_sign == server.at_sign {
         client.challenge = Some(Challenge::new(challenge.clone()));
-        Answer::text(challenge)
-    } else {
-        // Another server would sign this one; nothing that it could do with the signature is served.
-        client.challenge = None;
-        Answer::text(format!("proof:{challenge}"))
+        return Ok(Answer::text(challenge));
     }
+    match server.peers.certifies(&client.certificates, &from.at_sign).await {
+        Ok(true) => {}
+        refused => {
+            if let Err(error) = refused {
+                tracing::warn!(claimed = %from.at_sign, %error, "cannot check the certificate of a client");
+            }
+            return Err(AtError::new(ErrorCode::Unauthenticated, "Certificate Verification Failed"));
+        }
+    }
+    // It signs the proof alone, and shows the signature to whoever asks for this session.
+    client.claim = Some((from.at_sign.clone(), Challenge::new(proof)));
+    Ok(Answer::text(format!("proof:{challenge}")))
 }

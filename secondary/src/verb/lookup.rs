@@ -2,8 +2,9 @@
 
 use atsign_protocol::answer::{MetadataAnswer, WholeAnswer};
 use atsign_protocol::verb::{LocalLookup, Lookup, Operation, ProxyLookup};
-use atsign_protocol::{AtError, AtKey, AtSign, ErrorCode, Visibility};
+use atsign_protocol::{AtError, AtKey, Visibility};
 
+use super::remote;
 use crate::atserver::AtServer;
 use crate::session::{Answer, Client};
 use crate::store::{Record, Store};
@@ -24,19 +25,30 @@ pub(super) async fn llookup<S: Store>(
     Ok(answer(server, &key, record, llookup.operation))
 }
 
-/// The key as its recipient: the owner reads what is shared with himself, everybody else what is public.
+/// The key as its recipient: the owner reads what is shared with himself, here or on another server; another atSign's
+/// server what is shared with that one; everybody else what is public.
 pub(super) async fn lookup<S: Store>(
     server: &AtServer<S>,
     client: &Client,
     lookup: Lookup,
 ) -> Result<Answer, AtError> {
-    let Lookup { operation, mut key, .. } = lookup;
+    let Lookup { operation, mut key, bypass_cache } = lookup;
     if client.is_owner() {
         if key.owner != server.at_sign {
-            return Err(elsewhere(&key.owner));
+            key.visibility = Visibility::SharedWith(server.at_sign.clone());
+            return remote::look_up(server, key, operation, bypass_cache).await;
         }
         key.visibility = Visibility::SharedWith(server.at_sign.clone());
+    } else if let Some(peer) = client.peer() {
+        key.visibility = Visibility::SharedWith(peer.clone());
     } else {
+        // What another server fetches to see that it was we who called it.
+        if key.owner == server.at_sign
+            && operation == Operation::Value
+            && let Some(signature) = server.peers.proofs.get(&key.entity)
+        {
+            return Ok(Answer::Text(signature));
+        }
         key.visibility = Visibility::Public;
     }
     resolved(server, &key, operation).await
@@ -48,14 +60,9 @@ pub(super) async fn plookup<S: Store>(
     plookup: &ProxyLookup,
 ) -> Result<Answer, AtError> {
     if plookup.key.owner != server.at_sign {
-        return Err(elsewhere(&plookup.key.owner));
+        return remote::look_up(server, plookup.key.clone(), plookup.operation, plookup.bypass_cache).await;
     }
     resolved(server, &plookup.key, plookup.operation).await
-}
-
-/// The data is on another server, and this one does not ask others.
-fn elsewhere(owner: &AtSign) -> AtError {
-    AtError::new(ErrorCode::SecondaryNotFound, format!("this server does not look up data of {owner}"))
 }
 
 async fn existing<S: Store>(server: &AtServer<S>, key: &str) -> Result<Record, AtError> {
@@ -100,7 +107,7 @@ async fn referred<S: Store>(server: &AtServer<S>, from: &AtKey, target: &str) ->
     Err(missing())
 }
 
-fn answer<S>(server: &AtServer<S>, key: &str, record: Record, operation: Operation) -> Answer {
+pub(super) fn answer<S>(server: &AtServer<S>, key: &str, record: Record, operation: Operation) -> Answer {
     if !record.metadata.is_active(server.now()) {
         return Answer::Null;
     }

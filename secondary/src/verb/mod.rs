@@ -5,14 +5,20 @@ mod delete;
 mod from;
 mod info;
 mod lookup;
+mod monitor;
 mod noop;
+mod notifications;
+mod notify;
 mod pkam;
+mod pol;
+mod remote;
 mod scan;
 mod stats;
 mod update;
 
 use std::io;
 
+use atsign_protocol::verb::Notifying;
 use atsign_protocol::{AtError, Command, ErrorCode};
 use tokio::io::AsyncWrite;
 
@@ -32,7 +38,7 @@ where
     T: AsyncWrite + Unpin + Send,
 {
     Ok(match command {
-        Command::From(from) => Ok(from::from(server, client, &from)),
+        Command::From(from) => from::from(server, client, &from).await,
         Command::Cram(cram) => cram::cram(server, client, &cram).await,
         Command::Pkam(pkam) => pkam::pkam(server, client, &pkam).await,
         Command::Update(update) => update::update(server, update).await,
@@ -44,6 +50,12 @@ where
         Command::Scan(scan) => return scan::scan(server, client, &scan, writer).await,
         Command::Info(info) => Ok(info::info(server.uptime(), info)),
         Command::Noop(noop) => Ok(noop::noop(noop).await),
+        Command::Pol => pol::pol(server, client).await,
+        Command::Notify(Notifying::List(list)) => {
+            return notifications::list(server, client, &list, writer).await;
+        }
+        Command::Notify(notifying) => notify::notify(server, client, notifying).await,
+        Command::Monitor(monitor) => monitor::monitor(server, client, &monitor).await,
         Command::Stats(stats) => stats::stats(server, client, &stats).await,
         // The session ends before it comes to this.
         Command::Exit => Ok(Answer::Null),

@@ -71,6 +71,12 @@ fn proves(public_key: &str, challenge: &str, pkam: &Pkam) -> bool {
     }
 }
 
+/// Whether an RSA key signed a text; all but the text is base64.
+pub(super) fn rsa_sha256_proves(public_key: &str, text: &str, signature: &str) -> bool {
+    let signature = BASE64.decode(signature.trim());
+    signature.is_ok_and(|signature| rsa(&signature::RSA_PKCS1_2048_8192_SHA256, public_key, text, &signature))
+}
+
 /// `public_key` is base64 of a DER `SubjectPublicKeyInfo`.
 fn rsa(
     algorithm: &'static signature::RsaParameters,

@@ -1,5 +1,6 @@
 //! `scan` (reference page section 2.5): page by page out of the store and onto the wire, never whole in memory.
 
+use std::borrow::Cow;
 use std::io;
 
 use atsign_protocol::verb::Scan;
@@ -7,7 +8,7 @@ use atsign_protocol::{AtError, ErrorCode};
 use regex_lite::Regex;
 use tokio::io::AsyncWrite;
 
-use super::regex;
+use super::{regex, remote};
 use crate::atserver::AtServer;
 use crate::session::{Answer, Client, Writer};
 use crate::store::{Page, Store};
@@ -25,7 +26,15 @@ where
     S: Store,
     T: AsyncWrite + Unpin + Send,
 {
-    let view = match View::of(server, client, scan) {
+    if let Some(of) = scan.of.as_ref().filter(|of| **of != server.at_sign) {
+        return Ok(if client.is_owner() {
+            remote::scan(server, of, scan).await
+        } else {
+            let text = "Scan to another atSign cannot be performed without auth";
+            Err(AtError::new(ErrorCode::Unauthenticated, text))
+        });
+    }
+    let view = match View::of(client, scan) {
         Ok(view) => view,
         Err(error) => return Ok(Err(error)),
     };
@@ -33,7 +42,7 @@ where
     let mut after = None;
     let mut first = true;
     loop {
-        let page = Page { after, prefix: view.prefix.to_owned(), limit: PAGE };
+        let page = Page { after, prefix: view.prefix.clone().into_owned(), limit: PAGE };
         let keys = match server.store.scan(page, server.now()).await {
             Ok(keys) => keys,
             Err(error) => return Ok(Err(error.into())),
@@ -60,28 +69,21 @@ where
 /// What a client sees of the keys.
 struct View {
     /// Only keys that begin so, shown without it.
-    prefix: &'static str,
+    prefix: Cow<'static, str>,
     /// Hidden keys too.
     hidden: bool,
     regex: Option<Regex>,
 }
 
 impl View {
-    fn of<S>(server: &AtServer<S>, client: &Client, scan: &Scan) -> Result<Self, AtError> {
-        if let Some(of) = scan.of.as_ref().filter(|of| **of != server.at_sign) {
-            return Err(if client.is_owner() {
-                let text = format!("this server does not scan the keys of {of}");
-                AtError::new(ErrorCode::SecondaryNotFound, text)
-            } else {
-                let text = "Scan to another atSign cannot be performed without auth";
-                AtError::new(ErrorCode::Unauthenticated, text)
-            });
-        }
+    fn of(client: &Client, scan: &Scan) -> Result<Self, AtError> {
         let regex = scan.regex.as_deref().map(|pattern| regex(pattern, client)).transpose()?;
         Ok(if client.is_owner() {
-            Self { prefix: "", hidden: scan.show_hidden, regex }
+            Self { prefix: "".into(), hidden: scan.show_hidden, regex }
+        } else if let Some(peer) = client.peer() {
+            Self { prefix: format!("{peer}:").into(), hidden: false, regex }
         } else {
-            Self { prefix: "public:", hidden: false, regex }
+            Self { prefix: "public:".into(), hidden: false, regex }
         })
     }
 
@@ -95,7 +97,7 @@ impl View {
         if is_hidden || self.regex.as_ref().is_some_and(|regex| !regex.is_match(key)) {
             return None;
         }
-        key.strip_prefix(self.prefix)
+        key.strip_prefix(self.prefix.as_ref())
     }
 }
 
@@ -121,7 +123,7 @@ mod tests {
 
     #[test]
     fn the_owner_sees_all_but_what_is_hidden_and_what_the_server_keeps() {
-        let mut view = View { prefix: "", hidden: false, regex: None };
+        let mut view = View { prefix: "".into(), hidden: false, regex: None };
         let visible = ["@bob:phone.wavi@alice", "cached:public:x@bob", "phone@alice", "public:phone@alice"];
         assert_eq!(shown(&view), visible);
         view.hidden = true;
@@ -140,14 +142,20 @@ mod tests {
 
     #[test]
     fn a_stranger_sees_public_keys_without_their_prefix() {
-        let view = View { prefix: "public:", hidden: false, regex: None };
+        let view = View { prefix: "public:".into(), hidden: false, regex: None };
         assert_eq!(shown(&view), ["phone@alice"]);
+    }
+
+    #[test]
+    fn another_server_sees_what_is_shared_with_its_at_sign_without_that_prefix() {
+        let view = View { prefix: "@bob:".into(), hidden: false, regex: None };
+        assert_eq!(shown(&view), ["phone.wavi@alice"]);
     }
 
     #[test]
     fn a_regex_is_searched_in_the_stored_key() {
         let regex = Some(regex("^public:.*@alice", &Client::new()).expect("a regex"));
-        assert_eq!(shown(&View { prefix: "", hidden: false, regex }), ["public:phone@alice"]);
+        assert_eq!(shown(&View { prefix: "".into(), hidden: false, regex }), ["public:phone@alice"]);
     }
 
     #[test]

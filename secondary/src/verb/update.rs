@@ -1,10 +1,12 @@
 //! `update`, `update:json` and `update:meta` (reference page sections 2.9 and 2.10).
 
-use atsign_protocol::verb::{Subject, Update, UpdateMeta};
+use atsign_protocol::verb::{NotifyOperation, Subject, Update, UpdateMeta};
 use atsign_protocol::{AtError, AtKey, AtSign, ErrorCode, MetadataChange, key};
 
 use crate::atserver::AtServer;
+use crate::notifications::of_change;
 use crate::session::Answer;
+use crate::store::notifications::Posting;
 use crate::store::{Change, Operation, Store};
 
 pub(super) async fn update<S: Store>(server: &AtServer<S>, update: Update) -> Result<Answer, AtError> {
@@ -50,7 +52,17 @@ async fn put<S: Store>(
     committed: bool,
 ) -> Result<Answer, AtError> {
     let by = server.at_sign.to_string();
+    let key_name = key.clone();
     let change = Change::Put { key, value, metadata, operation, committed, by };
-    let id = server.store.commit(change, server.now()).await?;
+    let now = server.now();
+    let shared = AtKey::parse(&key_name).ok();
+    let told = shared.and_then(|key| of_change(&server.at_sign, &key, NotifyOperation::Update, now));
+    let id = match told {
+        Some(notification) => {
+            let posting = Posting { notification, change: Some(change), tells_of_change: true };
+            server.store.post(posting, now).await?.commit
+        }
+        None => server.store.commit(change, now).await?,
+    };
     Ok(Answer::text(id.to_string()))
 }

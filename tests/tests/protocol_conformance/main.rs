@@ -12,9 +12,12 @@ mod from;
 mod info;
 mod llookup;
 mod lookup;
+mod monitor;
 mod noop;
+mod notify;
 mod pkam;
 mod plookup;
+mod pol;
 mod scan;
 mod stats;
 mod tls;
@@ -28,10 +31,16 @@ use atsign_tests::client::Client;
 use atsign_tests::secondary::Secondary;
 use serde_json::Value;
 
-/// The server that most tests share: @alice's, with its onboarding not finished. It ends with the test process.
+/// The server that most tests share: @alice's, with its onboarding not finished, and alone in the world. It ends with the test process.
 fn alice() -> &'static Secondary {
     static ALICE: OnceLock<Secondary> = OnceLock::new();
-    ALICE.get_or_init(|| Secondary::start("@alice").expect("a server of @alice"))
+    ALICE.get_or_init(|| {
+        Secondary::start_with(
+            "@alice",
+            &["--client-certificate-required", "false", "--directory", "localhost:1"],
+        )
+        .expect("a server of @alice")
+    })
 }
 
 /// A client that has proved nothing.

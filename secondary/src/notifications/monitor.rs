@@ -1,0 +1,121 @@
+//! A connection that is told of notifications (reference page section 2.14).
+//!
+//! It reads them from the store, one after the other, by their place in it: first those that it missed, then those
+//! that come. So none is told twice or left out between the two, and nothing waits in memory for a slow reader.
+
+use std::time::Duration;
+
+use atsign_protocol::verb::Monitor;
+use atsign_protocol::{AtError, Millis};
+use regex_lite::Regex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::{Entry, statistics};
+use crate::atserver::AtServer;
+use crate::store::Store;
+use crate::store::notifications::{Notification, Progress, Search};
+
+/// Statistics come at least so often.
+const STATISTICS_EVERY: Duration = Duration::from_secs(15);
+
+/// What a monitoring connection has been told, and what it wants to know.
+pub(crate) struct Watching {
+    regex: Option<Regex>,
+    strict: bool,
+    /// The place of the last notification that it has seen.
+    seen: i64,
+    /// Up to this place, it misses only what is younger than that time.
+    missed: Option<(i64, Millis)>,
+    /// The last commit id that it was told.
+    told: i64,
+    progress: watch::Receiver<Progress>,
+    statistics_at: Instant,
+}
+
+impl Watching {
+    pub(crate) async fn start<S: Store>(
+        server: &AtServer<S>,
+        monitor: &Monitor,
+        regex: Option<Regex>,
+    ) -> Result<Self, AtError> {
+        let progress = server.store.progress();
+        let last = server.store.last_notification().await?;
+        let told = progress.borrow().commit;
+        Ok(Self {
+            regex,
+            strict: monitor.strict,
+            seen: if monitor.since.is_some() { 0 } else { last },
+            missed: monitor.since.map(|since| (last, since)),
+            told,
+            progress,
+            statistics_at: Instant::now() + STATISTICS_EVERY,
+        })
+    }
+
+    /// The next line for the client. May be dropped while it waits; nothing is lost.
+    pub(crate) async fn next<S: Store>(&mut self, server: &AtServer<S>) -> Result<String, AtError> {
+        loop {
+            // Noted before the store is read, so that what comes in between wakes us again.
+            let progress = *self.progress.borrow_and_update();
+            let since = match self.missed {
+                Some((last, since)) if self.seen < last => since,
+                _ => Millis::MIN,
+            };
+            let search = Search { after: self.seen, since, now: server.now() };
+            if let Some(notification) = server.store.next_received(search).await? {
+                // The first that is young enough may have come after those that were missed; an older one may be
+                // younger than that one's time.
+                if let Some((last, _)) = self.missed
+                    && self.seen < last
+                    && notification.seq > last
+                {
+                    self.seen = last;
+                    continue;
+                }
+                self.seen = notification.seq;
+                if self.matches(&notification) {
+                    return Ok(line(&Entry::of(&notification).to_json()));
+                }
+                continue;
+            }
+            if let Some((last, _)) = self.missed.take() {
+                self.seen = self.seen.max(last);
+                continue;
+            }
+            let changed = progress.commit != self.told;
+            if !changed {
+                tokio::select! {
+                    changed = self.progress.changed() => {
+                        if changed.is_err() {
+                            // The store is closed, and with it ends the session.
+                            std::future::pending::<()>().await;
+                        }
+                        continue;
+                    }
+                    () = tokio::time::sleep_until(self.statistics_at) => {}
+                }
+            }
+            self.told = progress.commit;
+            self.statistics_at = Instant::now() + STATISTICS_EVERY;
+            if self.wants_statistics(server) {
+                let deleted = changed && progress.deleted;
+                return Ok(line(&statistics(&server.at_sign, progress.commit, deleted, server.now())));
+            }
+        }
+    }
+
+    fn matches(&self, notification: &Notification) -> bool {
+        let sender = notification.sender.trim_start_matches('@');
+        self.regex.as_ref().is_none_or(|regex| regex.is_match(&notification.key) || regex.is_match(sender))
+    }
+
+    fn wants_statistics<S>(&self, server: &AtServer<S>) -> bool {
+        let key = format!("statsNotification.{}", server.at_sign);
+        !self.strict || self.regex.as_ref().is_none_or(|regex| regex.is_match(&key))
+    }
+}
+
+fn line(json: &str) -> String {
+    format!("notification: {json}\n")
+}

@@ -1,0 +1,150 @@
+//! One connection to another server or to the directory: commands out, lines in.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use atsign_protocol::AtSign;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::PeerError;
+use super::directory::Address;
+use crate::tls;
+
+/// The most that is read at a time.
+const STEP: usize = 4 * 1024;
+
+/// Whom to connect to.
+#[derive(Clone, Copy)]
+pub(super) struct Target<'a> {
+    pub(super) at_sign: &'a AtSign,
+    pub(super) address: &'a Address,
+}
+
+/// A connection that has greeted. One request at a time; one that was given up in the middle must not be used again.
+pub(super) struct Connection {
+    stream: TlsStream<TcpStream>,
+    /// What came and was not asked for yet: the prompt behind the last answer.
+    buffer: Vec<u8>,
+    /// What the server writes behind each answer.
+    prompt: String,
+}
+
+impl Connection {
+    /// Connects, checks the certificate against the host, and waits for the greeting.
+    pub(super) async fn open(
+        target: Target<'_>,
+        tls: ClientConfig,
+        patience: Duration,
+    ) -> Result<Self, PeerError> {
+        let Address { host, port } = target.address;
+        let failed = |reason: String| PeerError::Connect {
+            at_sign: target.at_sign.clone(),
+            address: target.address.to_string(),
+            reason,
+        };
+        let open = async {
+            let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
+            let tcp = TcpStream::connect((host.as_str(), *port)).await?;
+            tcp.set_nodelay(true)?;
+            let connector = TlsConnector::from(Arc::new(tls));
+            let stream = connector
+                .connect_with(name, tcp, |connection| connection.set_buffer_limit(Some(tls::SEND_BUFFER)))
+                .await?;
+            let mut connection = Self { stream, buffer: Vec::new(), prompt: "@".to_owned() };
+            while connection.buffer.is_empty() {
+                connection.read().await?;
+            }
+            Ok::<_, io::Error>(connection)
+        };
+        match timeout(patience, Box::pin(open)).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(failed(error.to_string())),
+            Err(_) => Err(failed("it does not answer".to_owned())),
+        }
+    }
+
+    /// Sends a command and returns the line that answers it, without its line feed and the prompts.
+    pub(super) async fn request(
+        &mut self,
+        command: &str,
+        patience: Duration,
+        longest: usize,
+    ) -> Result<String, PeerError> {
+        let request = async {
+            self.send(command).await?;
+            self.line(longest).await
+        };
+        timeout(patience, request).await.map_err(|_| PeerError::Timeout)?
+    }
+
+    /// Sends `pol` and waits until the server takes us for `own`.
+    pub(super) async fn prove(&mut self, own: &AtSign, patience: Duration) -> Result<(), PeerError> {
+        let proven = format!("{own}@");
+        let prove = async {
+            self.send("pol").await?;
+            loop {
+                // No line feed ends this answer; the prompt of the one before may stand in front of it.
+                let text = self.buffer.strip_prefix(b"@").filter(|rest| rest.starts_with(b"@"));
+                let text = text.unwrap_or(&self.buffer);
+                if text.starts_with(proven.as_bytes()) {
+                    self.buffer = text.to_vec();
+                    return Ok(());
+                }
+                if self.buffer.contains(&b'\n') {
+                    let line = self.line(STEP).await?;
+                    return Err(PeerError::Handshake(line));
+                }
+                if self.buffer.len() > STEP {
+                    return Err(PeerError::Garbled("the answer to pol is too long"));
+                }
+                self.read().await?;
+            }
+        };
+        timeout(patience, prove).await.map_err(|_| PeerError::Timeout)??;
+        self.prompt = proven;
+        Ok(())
+    }
+
+    async fn send(&mut self, command: &str) -> io::Result<()> {
+        let mut line = Vec::with_capacity(command.len() + 1);
+        line.extend_from_slice(command.as_bytes());
+        line.push(b'\n');
+        self.stream.write_all(&line).await?;
+        self.stream.flush().await
+    }
+
+    async fn line(&mut self, longest: usize) -> Result<String, PeerError> {
+        let mut searched = 0;
+        loop {
+            if let Some(end) = self.buffer[searched..].iter().position(|byte| *byte == b'\n') {
+                let rest = self.buffer.split_off(searched + end + 1);
+                let mut line = std::mem::replace(&mut self.buffer, rest);
+                line.pop();
+                if line.starts_with(self.prompt.as_bytes()) {
+                    line.drain(..self.prompt.len());
+                }
+                return String::from_utf8(line).map_err(|_| PeerError::Garbled("it is no text"));
+            }
+            searched = self.buffer.len();
+            if searched > longest {
+                return Err(PeerError::Garbled("it is too long"));
+            }
+            self.read().await?;
+        }
+    }
+
+    async fn read(&mut self) -> io::Result<()> {
+        self.buffer.reserve(STEP.min(self.buffer.len().max(64)));
+        match self.stream.read_buf(&mut self.buffer).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! `notify:status`, `notify:list`, `notify:fetch` and `notify:remove` (reference page section 2.13).
+
+use std::io;
+
+use atsign_protocol::verb::NotificationList;
+use atsign_protocol::{AtError, Millis};
+use serde_json::json;
+use tokio::io::AsyncWrite;
+
+use super::regex;
+use crate::atserver::AtServer;
+use crate::notifications::{Entry, status as told, stringified};
+use crate::session::{Answer, Client, Writer};
+use crate::store::Store;
+use crate::store::notifications::Search;
+
+/// The received ones, one after the other out of the store and onto the wire; those of a peer to itself.
+pub(super) async fn list<S, T>(
+    server: &AtServer<S>,
+    client: &Client,
+    list: &NotificationList,
+    writer: &mut Writer<'_, T>,
+) -> io::Result<Result<Answer, AtError>>
+where
+    S: Store,
+    T: AsyncWrite + Unpin + Send,
+{
+    let peer = client.peer().map(ToString::to_string);
+    if !client.is_owner() && peer.is_none() {
+        return Ok(Ok(Answer::Null));
+    }
+    let regex = match list.regex.as_deref().map(|pattern| regex(pattern, client)).transpose() {
+        Ok(regex) => regex,
+        Err(error) => return Ok(Err(error)),
+    };
+    let (mut after, mut first) = (0, true);
+    let since = list.from.map_or(Millis::MIN, |from| from.saturating_sub(1));
+    loop {
+        let search = Search { after, since, now: server.now() };
+        let notification = match server.store.next_received(search).await {
+            Ok(Some(notification)) => notification,
+            Ok(None) => break,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        after = notification.seq;
+        let wanted = list.to.is_none_or(|to| notification.at <= to)
+            && peer.as_ref().is_none_or(|peer| *peer == notification.sender)
+            && regex.as_ref().is_none_or(|regex| {
+                regex.is_match(&notification.key) || regex.is_match(&notification.sender)
+            });
+        if wanted {
+            writer.push(if std::mem::take(&mut first) { b"data:[" } else { b"," }).await?;
+            writer.push(Entry::of(&notification).to_json().as_bytes()).await?;
+        }
+    }
+    if first {
+        return Ok(Ok(Answer::Null));
+    }
+    writer.push(b"]").await?;
+    Ok(Ok(Answer::Written))
+}
+
+/// How far the notification of that id has come.
+pub(super) async fn status<S: Store>(
+    server: &AtServer<S>,
+    client: &Client,
+    id: String,
+) -> Result<Answer, AtError> {
+    let found = server.store.notification(id).await?;
+    // A stranger who guessed an id learns nothing; another server learns of its own.
+    let found = found.filter(|found| {
+        client.is_owner()
+            || client
+                .peer()
+                .is_some_and(|peer| found.sender == peer.as_str() || found.recipient == peer.as_str())
+    });
+    Ok(found.map_or(Answer::Null, |found| Answer::text(told(&found, server.now()))))
+}
+
+/// All that is known of it.
+pub(super) async fn fetch<S: Store>(server: &AtServer<S>, id: String) -> Result<Answer, AtError> {
+    let found = server.store.notification(id.clone()).await?;
+    Ok(Answer::text(match found {
+        Some(found) => stringified(&found, server.now()),
+        None => json!({"id": id, "notificationStatus": "NotificationStatus.expired"}).to_string(),
+    }))
+}
+
+/// Forgets it; one to be sent is not sent.
+pub(super) async fn remove<S: Store>(server: &AtServer<S>, id: String) -> Result<Answer, AtError> {
+    server.store.remove_notification(id).await?;
+    Ok(Answer::text("success"))
+}

@@ -1,0 +1,112 @@
+//! Several secondary servers that find each other through a directory, as processes with one certificate authority.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::client::Client;
+use crate::secondary::{Credentials, GUARD, HOST, Secondary, binary, free_ports};
+
+/// How long the directory may take to start, and to read its file again.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A directory, and what the servers that use it share. Killed when dropped.
+#[derive(Debug)]
+pub struct Network {
+    folder: PathBuf,
+    port: u16,
+    credentials: Arc<Credentials>,
+    guard: Child,
+}
+
+impl Network {
+    /// Starts a directory that knows nobody.
+    pub fn start() -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("atsign-directory-").tempdir()?.keep();
+        let credentials = Arc::new(Credentials::new()?);
+        credentials.write_pair(&folder)?;
+        std::fs::write(folder.join("ca.crt"), credentials.authority())?;
+        std::fs::write(folder.join("addresses"), "")?;
+        let (port, admin_port) = free_ports()?;
+        let mut guard = Command::new("sh")
+            .args(["-c", GUARD, "guard"])
+            .arg(&folder)
+            .arg(binary("atsign-directory")?)
+            .args(["--listen", &format!("127.0.0.1:{port}")])
+            .args(["--admin-listen", &format!("127.0.0.1:{admin_port}")])
+            .arg("--tls-cert")
+            .arg(folder.join("tls.crt"))
+            .arg("--tls-key")
+            .arg(folder.join("tls.key"))
+            .arg("--file")
+            .arg(folder.join("addresses"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("start sh")?;
+        let mut pid = String::new();
+        BufReader::new(guard.stdout.take().context("the guard's standard output")?).read_line(&mut pid)?;
+        Ok(Self { folder, port, credentials, guard })
+    }
+
+    /// Starts a server and returns once the directory knows it.
+    pub fn join(&self, at_sign: &str) -> Result<Secondary> {
+        self.join_with(at_sign, &[])
+    }
+
+    /// The same with more flags.
+    pub fn join_with(&self, at_sign: &str, flags: &[&str]) -> Result<Secondary> {
+        let directory = format!("{HOST}:{}", self.port);
+        let authority = self.authority_file();
+        let mut all = vec!["--directory", &directory, "--peer-ca", &authority];
+        all.extend(flags);
+        let server = Secondary::start_trusted(at_sign, &all, Arc::clone(&self.credentials))?;
+        self.publish(at_sign, server.port)?;
+        Ok(server)
+    }
+
+    /// Has the directory say that an atSign's server is at a port of this machine, and returns once it does.
+    pub fn publish(&self, at_sign: &str, port: u16) -> Result<()> {
+        let name = at_sign.trim_start_matches('@');
+        let file = self.folder.join("addresses");
+        let known = std::fs::read_to_string(&file)?;
+        let mut lines: Vec<_> =
+            known.lines().filter(|line| line.split(' ').next() != Some(name)).map(str::to_owned).collect();
+        lines.push(format!("{name} {HOST}:{port}\n"));
+        std::fs::write(self.folder.join("new"), lines.join("\n"))?;
+        std::fs::rename(self.folder.join("new"), &file)?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = self.find(name).unwrap_or_default();
+            if found.trim_end_matches(['@', '\n', '\r']) == format!("{HOST}:{port}") {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "the directory answers {found:?} for {at_sign}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// The file of the authority that all trust.
+    pub fn authority_file(&self) -> String {
+        self.folder.join("ca.crt").to_string_lossy().into_owned()
+    }
+
+    fn find(&self, name: &str) -> Result<String> {
+        let address = format!("127.0.0.1:{}", self.port);
+        Client::connect_to(&address, HOST, &self.credentials.authority())?.request(name)
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        if let Some(mut stdin) = self.guard.stdin.take() {
+            let _ = stdin.flush();
+        }
+        // The guard reaps its child before it ends.
+        let _ = self.guard.wait();
+    }
+}
