@@ -130,6 +130,15 @@ impl AtError {
         Self::new(ErrorCode::Unauthenticated, "Command cannot be executed without auth")
     }
 
+    /// An enrollment whose namespaces do not cover a key.
+    pub fn not_authorized(enrollment_id: &str, verb: &str, key: &str) -> Self {
+        let key = crate::key::Shortened(key);
+        Self::new(
+            ErrorCode::Unauthorized,
+            format!("Connection with enrollment ID {enrollment_id} is not authorized to {verb} key: {key}"),
+        )
+    }
+
     /// An enrollment that does not exist (any more).
     pub fn enrollment_expired(enrollment_id: &str) -> Self {
         let message = format!("enrollment_id: {enrollment_id} is expired or invalid");

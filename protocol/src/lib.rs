@@ -3,6 +3,7 @@
 //! This crate does no I/O and reads no clock: whatever depends on the time takes `now` in Unix milliseconds. Its
 //! parsers take whatever a stranger sends: they never panic, and never keep more than they were given.
 
+pub mod access;
 pub mod answer;
 pub mod at_sign;
 pub mod change;
@@ -15,6 +16,7 @@ pub mod time;
 pub mod usage;
 pub mod verb;
 
+pub use access::{Access, Intent, Namespaces, Permission};
 pub use at_sign::{AtSign, InvalidAtSign, object_name};
 pub use change::{Field, ImmutableRecord, MetadataChange};
 pub use error::{AtError, ErrorCode, ErrorStyle};

@@ -7,9 +7,10 @@ mod lines;
 mod tests;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use atsign_protocol::{AtError, AtSign, Command, ErrorCode, ErrorStyle, Prompt};
+use atsign_protocol::{Access, AtError, AtSign, Command, ErrorCode, ErrorStyle, Intent, Prompt};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::sync::watch;
 
@@ -39,6 +40,8 @@ pub(crate) struct Client {
     pub(crate) challenge: Option<Challenge>,
     /// Whether it reads errors as JSON.
     pub(crate) json_errors: bool,
+    /// The enrollment by which the owner is connected, where it is one: it narrows what the client may do.
+    pub(crate) access: Option<Arc<Access>>,
 }
 
 /// Who a client has proved to be.
@@ -57,6 +60,35 @@ impl Client {
             identity: Identity::Stranger,
             challenge: None,
             json_errors: false,
+            access: None,
+        }
+    }
+
+    /// Makes a stranger of it again: what comes next has to be proved anew.
+    pub(crate) fn forget(&mut self) {
+        self.identity = Identity::Stranger;
+        self.access = None;
+    }
+
+    /// Whether the client's enrollment, if it has one, lets it read the key stored by that name.
+    pub(crate) fn may_read(&self, key: &str) -> bool {
+        self.access.as_ref().is_none_or(|access| access.allows(Intent::Read, key))
+    }
+
+    /// The same of changing it, and of notifying others of it.
+    pub(crate) fn may_write(&self, key: &str) -> bool {
+        self.access.as_ref().is_none_or(|access| access.allows(Intent::Write, key))
+    }
+
+    /// The error of a client whose enrollment does not let it do this with that key.
+    pub(crate) fn authorize(&self, verb: &str, intent: Intent, key: &str) -> Result<(), AtError> {
+        let may = match intent {
+            Intent::Read => self.may_read(key),
+            Intent::Write => self.may_write(key),
+        };
+        match &self.access {
+            Some(access) if !may => Err(AtError::not_authorized(&access.enrollment_id, verb, key)),
+            _ => Ok(()),
         }
     }
 

@@ -17,7 +17,7 @@ pub(super) async fn cram<S: Store>(
     client: &mut Client,
     cram: &Cram,
 ) -> Result<Answer, AtError> {
-    client.identity = Identity::Stranger;
+    client.forget();
     let challenge = redeem(server, client)?;
     // Once the client has deleted the secret there is none, whatever the server was started with.
     let deleted = server.store.get(key::CRAM_SECRET_DELETED).await?.is_some();

@@ -27,7 +27,7 @@ pub(super) async fn pkam<S: Store>(
     client: &mut Client,
     pkam: &Pkam,
 ) -> Result<Answer, AtError> {
-    client.identity = Identity::Stranger;
+    client.forget();
     let challenge = redeem(server, client);
     // There are no enrollments, so none of them is valid; said before anything about the challenge.
     if let Some(id) = &pkam.enrollment_id {
