@@ -8,7 +8,9 @@ use std::time::Duration;
 use atsign_protocol::{AtSign, Millis};
 use tokio::time::Instant;
 
+use crate::access_log::AccessLog;
 use crate::connections::Connections;
+use crate::settings::Settings;
 use crate::tls::Certificates;
 
 /// Tells the time, Unix milliseconds. A value, so that tests can turn it.
@@ -31,6 +33,12 @@ pub struct AtServer<S> {
     pub clock: Clock,
     /// Who is connected.
     pub connections: Connections,
+    /// Who came, as far as it is not in the store yet.
+    pub(crate) access_log: AccessLog,
+    /// What `config:set` changes.
+    pub settings: Settings,
+    /// Held while the block list is changed.
+    pub(crate) block_list: tokio::sync::Mutex<()>,
     limits: Mutex<Limits>,
     started: Instant,
     refused: AtomicU64,
@@ -106,10 +114,19 @@ impl<S> AtServer<S> {
             tls,
             clock,
             connections: Connections::default(),
+            access_log: AccessLog::default(),
+            settings: Settings::default(),
+            block_list: tokio::sync::Mutex::default(),
             limits: Mutex::new(limits),
             started: Instant::now(),
             refused: AtomicU64::new(0),
         }
+    }
+
+    /// The same server with other settings.
+    #[must_use]
+    pub fn with_settings(self, settings: Settings) -> Self {
+        Self { settings, ..self }
     }
 
     /// What holds for the next connection.

@@ -3,6 +3,7 @@
 //! [`process`] starts and ends it; [`listener`] accepts connections and starts a session for each; sessions ask the
 //! [`store`], which is ours by the rules of [`epoch`].
 
+mod access_log;
 pub mod activation;
 pub mod admin;
 pub mod atserver;
@@ -15,6 +16,7 @@ pub mod memory;
 pub mod options;
 pub mod process;
 mod session;
+pub mod settings;
 pub mod storage;
 pub mod store;
 pub mod tls;

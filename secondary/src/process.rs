@@ -18,6 +18,7 @@ use crate::limits::Limits;
 use crate::logs::Logs;
 use crate::memory::Gauge;
 use crate::options::{Command, CommandLine, Options, SecretSource};
+use crate::settings::Settings;
 use crate::store::{Config, End, Opening, SqliteStore, open};
 use crate::tls::Certificates;
 use crate::{activation, listener, storage};
@@ -163,7 +164,9 @@ async fn serve(options: &Options, logs: &Logs) -> Result<Exit, Exit> {
     };
     let bounds = Bounds { connections: options.max_connections, ..Bounds::default() };
     let at_sign = options.at_sign.clone();
-    let server = Arc::new(AtServer::new(at_sign, store.clone(), certificates, bounds, system_clock()));
+    let server = AtServer::new(at_sign, store.clone(), certificates, bounds, system_clock())
+        .with_settings(Settings::new(options.testing_mode));
+    let server = Arc::new(server);
     tokio::spawn(follow_limits(options.clone(), Arc::clone(&server)));
     let (drain, draining) = watch::channel(false);
     let serving = tokio::spawn(listener::serve(public, Arc::clone(&server), draining));

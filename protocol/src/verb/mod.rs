@@ -1,5 +1,7 @@
 //! Commands: one line of a client, as the value that it asks for. One file per verb.
 
+mod batch;
+mod config;
 mod cram;
 mod delete;
 mod from;
@@ -11,8 +13,11 @@ mod pkam;
 mod plookup;
 mod scan;
 mod stats;
+mod sync;
 mod update;
 
+pub use batch::{Batch, BatchItem};
+pub use config::{Config, Setting};
 pub use cram::Cram;
 pub use delete::{Delete, Deleted};
 pub use from::{ClientConfig, From};
@@ -24,6 +29,7 @@ pub use pkam::{HashingAlgorithm, Pkam, SigningAlgorithm};
 pub use plookup::ProxyLookup;
 pub use scan::Scan;
 pub use stats::{Figure, Stats};
+pub use sync::Sync;
 pub use update::{Subject, Update, UpdateMeta};
 
 use crate::error::AtError;
@@ -57,6 +63,12 @@ pub enum Command {
     Noop(Noop),
     /// Tells figures.
     Stats(Stats),
+    /// Tells what changed.
+    Sync(Sync),
+    /// Several commands in one.
+    Batch(Batch),
+    /// Changes how the server behaves.
+    Config(Config),
     /// `@exit`: closes the connection without an answer.
     Exit,
 }
@@ -100,6 +112,9 @@ enum Verb {
     Info,
     Noop,
     Stats,
+    Sync,
+    Batch,
+    Config,
     Exit,
 }
 
@@ -133,6 +148,9 @@ impl Command {
             Verb::Info => Self::Info(Info::parse(rest)?),
             Verb::Noop => Self::Noop(Noop::parse(argument(rest)?)?),
             Verb::Stats => Self::Stats(Stats::parse(rest)?),
+            Verb::Sync => Self::Sync(Sync::parse(argument(rest)?)?),
+            Verb::Batch => Self::Batch(Batch::parse(argument(rest)?)?),
+            Verb::Config => Self::Config(Config::parse(argument(rest)?)?),
             Verb::Exit if rest.is_empty() => Self::Exit,
             Verb::Exit => return Err(AtError::invalid_command()),
         })
@@ -141,7 +159,17 @@ impl Command {
 
 impl Verb {
     fn needs_owner(self) -> bool {
-        matches!(self, Self::Update | Self::Delete | Self::LocalLookup | Self::ProxyLookup | Self::Stats)
+        matches!(
+            self,
+            Self::Update
+                | Self::Delete
+                | Self::LocalLookup
+                | Self::ProxyLookup
+                | Self::Stats
+                | Self::Sync
+                | Self::Batch
+                | Self::Config
+        )
     }
 }
 
@@ -178,6 +206,9 @@ fn split_verb(line: &str) -> Option<(Verb, &str)> {
         "info" => Verb::Info,
         "noop" => Verb::Noop,
         "stats" => Verb::Stats,
+        "sync" => Verb::Sync,
+        "batch" => Verb::Batch,
+        "config" => Verb::Config,
         "@exit" => Verb::Exit,
         _ => return None,
     };
@@ -217,7 +248,7 @@ mod tests {
             "notify:@bob:x@alice",
             "monitor",
             "pol",
-            "sync:from:1:limit:2",
+            "sync:1",
             "@exit:",
             "scanner",
             "scan@",
@@ -259,11 +290,11 @@ mod tests {
         #[test]
         fn arbitrary_pieces_of_commands_never_make_the_parser_panic(
             verb in prop::sample::select(vec!["from", "cram", "pkam", "update", "update:meta", "update:json", "delete",
-                "llookup", "lookup", "plookup", "scan", "info", "noop", "stats"]),
+                "llookup", "lookup", "plookup", "scan", "info", "noop", "stats", "sync:from", "batch", "config", "config:block", "config:set"]),
             pieces in prop::collection::vec(prop::sample::select(vec![":", "::", "@", " ", "public", "cached", "@bob",
                 "ttl", "-1", "null", "meta", "all", "json", "{}", "{\"atKey\":", "\"", "🦄", "é", "x.y", "@alice",
                 "bypassCache", "true", "cAt", "2024-05-05T09:06:40Z", "privatekey:at_secret", "nc", "3,4", "showHidden",
-                "signingAlgo", "rsa2048", "hashingAlgo", "enrollmentId", "clientConfig"]), 0..12),
+                "limit", "skipDeletesUntil", "add", "autoNotify=", "[{\"id\":1,\"command\":", "signingAlgo", "rsa2048", "hashingAlgo", "enrollmentId", "clientConfig"]), 0..12),
         ) {
             let line = format!("{verb}:{}", pieces.concat());
             let _ = Command::parse(&line, true);

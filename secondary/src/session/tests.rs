@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::run;
 use crate::atserver::{AtServer, Limits, system_clock};
-use crate::store::{Change, Page, Record, Store, StoreError};
+use crate::store::{Change, Commit, LogPage, Page, Record, Store, StoreError, Visit, Visits};
 use crate::tls::Certificates;
 
 const SECRET: &str = "the secret of the onboarding";
@@ -78,6 +78,18 @@ impl Store for Memory {
 
     async fn last_commit(&self, _: Option<String>) -> Result<i64, StoreError> {
         Ok(*self.commits.lock().expect("commits") - 1)
+    }
+
+    async fn commits(&self, _: LogPage) -> Result<Vec<Commit>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn note(&self, _: Vec<Visit>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn visits(&self) -> Result<Visits, StoreError> {
+        Ok(Visits::default())
     }
 
     async fn size(&self) -> Result<(u64, u64), StoreError> {

@@ -1,5 +1,7 @@
 //! What each verb does. The request is a value of the protocol; nothing here knows of sockets.
 
+mod batch;
+mod config;
 mod cram;
 mod delete;
 mod from;
@@ -9,6 +11,7 @@ mod noop;
 mod pkam;
 mod scan;
 mod stats;
+mod sync;
 mod update;
 
 use std::io;
@@ -31,8 +34,10 @@ where
     S: Store,
     T: AsyncWrite + Unpin + Send,
 {
+    let by = client.is_owner().then_some(&server.at_sign);
+    server.access_log.note_command(&server.store, &command, by, server.now()).await;
     Ok(match command {
-        Command::From(from) => Ok(from::from(server, client, &from)),
+        Command::From(from) => from::from(server, client, &from).await,
         Command::Cram(cram) => cram::cram(server, client, &cram).await,
         Command::Pkam(pkam) => pkam::pkam(server, client, &pkam).await,
         Command::Update(update) => update::update(server, client, update).await,
@@ -44,7 +49,10 @@ where
         Command::Scan(scan) => return scan::scan(server, client, &scan, writer).await,
         Command::Info(info) => Ok(info::info(server.uptime(), info)),
         Command::Noop(noop) => Ok(noop::noop(noop).await),
-        Command::Stats(stats) => stats::stats(server, client, &stats).await,
+        Command::Stats(stats) => return stats::stats(server, client, &stats, writer).await,
+        Command::Sync(sync) => return sync::sync(server, client, &sync, writer).await,
+        Command::Batch(batch) => return batch::batch(server, client, batch, writer).await,
+        Command::Config(config) => config::config(server, client, config).await,
         // The session ends before it comes to this.
         Command::Exit => Ok(Answer::Null),
     })

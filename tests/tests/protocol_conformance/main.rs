@@ -4,6 +4,8 @@
 //! one.
 
 mod bad_input;
+mod batch;
+mod config;
 mod connections;
 mod cram;
 mod delete;
@@ -17,6 +19,7 @@ mod pkam;
 mod plookup;
 mod scan;
 mod stats;
+mod sync;
 mod tls;
 mod update;
 mod update_meta;
