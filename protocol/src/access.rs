@@ -66,6 +66,11 @@ impl Namespaces {
         self.0.get(EVERY) == Some(&Permission::ReadWrite) && self.0.contains_key(MANAGE)
     }
 
+    /// Whether they let a client decide about enrollments and make passcodes.
+    pub fn manage(&self) -> bool {
+        self.0.get(MANAGE) == Some(&Permission::ReadWrite)
+    }
+
     /// The most that is allowed in the namespace `name`. A dotted one is covered by its own end: `contacts.buzz` by
     /// `buzz`.
     pub fn permission(&self, name: &str) -> Option<Permission> {

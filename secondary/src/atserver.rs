@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::access_log::AccessLog;
 use crate::connections::Connections;
+use crate::passcodes::Guesses;
 use crate::settings::Settings;
 use crate::tls::Certificates;
 
@@ -39,6 +40,10 @@ pub struct AtServer<S> {
     pub settings: Settings,
     /// Held while the block list is changed.
     pub(crate) block_list: tokio::sync::Mutex<()>,
+    /// Held while enrollments and passcodes are changed.
+    pub(crate) enrolling: tokio::sync::Mutex<()>,
+    /// What holds back whoever guesses passcodes.
+    pub(crate) guesses: Guesses,
     limits: Mutex<Limits>,
     started: Instant,
     refused: AtomicU64,
@@ -117,6 +122,8 @@ impl<S> AtServer<S> {
             access_log: AccessLog::default(),
             settings: Settings::default(),
             block_list: tokio::sync::Mutex::default(),
+            enrolling: tokio::sync::Mutex::default(),
+            guesses: Guesses::default(),
             limits: Mutex::new(limits),
             started: Instant::now(),
             refused: AtomicU64::new(0),

@@ -4,11 +4,14 @@ mod batch;
 mod config;
 mod cram;
 mod delete;
+mod enroll;
 mod from;
 mod info;
+mod keys;
 mod llookup;
 mod lookup;
 mod noop;
+mod otp;
 mod pkam;
 mod plookup;
 mod scan;
@@ -20,11 +23,14 @@ pub use batch::{Batch, BatchItem};
 pub use config::{Config, Setting};
 pub use cram::Cram;
 pub use delete::{Delete, Deleted};
+pub use enroll::{DefaultKeys, Enroll, EnrollDecision, EnrollRequest};
 pub use from::{ClientConfig, From};
 pub use info::Info;
+pub use keys::{Keys, KeysKind, NewKey};
 pub use llookup::LocalLookup;
 pub use lookup::Lookup;
 pub use noop::Noop;
+pub use otp::Otp;
 pub use pkam::{HashingAlgorithm, Pkam, SigningAlgorithm};
 pub use plookup::ProxyLookup;
 pub use scan::Scan;
@@ -69,6 +75,12 @@ pub enum Command {
     Batch(Batch),
     /// Changes how the server behaves.
     Config(Config),
+    /// Passcodes for enrollments.
+    Otp(Otp),
+    /// Something about enrollments.
+    Enroll(Enroll),
+    /// Keys of an enrollment.
+    Keys(Keys),
     /// `@exit`: closes the connection without an answer.
     Exit,
 }
@@ -115,6 +127,9 @@ enum Verb {
     Sync,
     Batch,
     Config,
+    Otp,
+    Enroll,
+    Keys,
     Exit,
 }
 
@@ -151,6 +166,9 @@ impl Command {
             Verb::Sync => Self::Sync(Sync::parse(argument(rest)?)?),
             Verb::Batch => Self::Batch(Batch::parse(argument(rest)?)?),
             Verb::Config => Self::Config(Config::parse(argument(rest)?)?),
+            Verb::Otp => Self::Otp(Otp::parse(argument(rest)?)?),
+            Verb::Enroll => Self::Enroll(Enroll::parse(argument(rest)?, owner)?),
+            Verb::Keys => Self::Keys(Keys::parse(argument(rest)?)?),
             Verb::Exit if rest.is_empty() => Self::Exit,
             Verb::Exit => return Err(AtError::invalid_command()),
         })
@@ -169,6 +187,8 @@ impl Verb {
                 | Self::Sync
                 | Self::Batch
                 | Self::Config
+                | Self::Otp
+                | Self::Keys
         )
     }
 }
@@ -209,6 +229,9 @@ fn split_verb(line: &str) -> Option<(Verb, &str)> {
         "sync" => Verb::Sync,
         "batch" => Verb::Batch,
         "config" => Verb::Config,
+        "otp" => Verb::Otp,
+        "enroll" => Verb::Enroll,
+        "keys" => Verb::Keys,
         "@exit" => Verb::Exit,
         _ => return None,
     };
@@ -290,7 +313,7 @@ mod tests {
         #[test]
         fn arbitrary_pieces_of_commands_never_make_the_parser_panic(
             verb in prop::sample::select(vec!["from", "cram", "pkam", "update", "update:meta", "update:json", "delete",
-                "llookup", "lookup", "plookup", "scan", "info", "noop", "stats", "sync:from", "batch", "config", "config:block", "config:set"]),
+                "llookup", "lookup", "plookup", "scan", "info", "noop", "stats", "sync:from", "batch", "config", "config:block", "config:set", "otp:put", "enroll:request", "enroll:revoke", "enroll:list", "keys:put"]),
             pieces in prop::collection::vec(prop::sample::select(vec![":", "::", "@", " ", "public", "cached", "@bob",
                 "ttl", "-1", "null", "meta", "all", "json", "{}", "{\"atKey\":", "\"", "🦄", "é", "x.y", "@alice",
                 "bypassCache", "true", "cAt", "2024-05-05T09:06:40Z", "privatekey:at_secret", "nc", "3,4", "showHidden",

@@ -20,8 +20,9 @@ pub(crate) use challenge::Challenge;
 use self::lines::{Line, Lines};
 use crate::atserver::{AtServer, Limits};
 use crate::connections::Slot;
+use crate::enrollments;
 use crate::store::Store;
-use crate::verb;
+use crate::verb::{self, Requests};
 
 /// How long a silent client stays once the server goes down: a command that is on its way is told so.
 const LAST_CALL: Duration = Duration::from_millis(500);
@@ -42,6 +43,10 @@ pub(crate) struct Client {
     pub(crate) json_errors: bool,
     /// The enrollment by which the owner is connected, where it is one: it narrows what the client may do.
     pub(crate) access: Option<Arc<Access>>,
+    /// Whether the owner proved himself by the secret of the onboarding.
+    pub(crate) by_cram: bool,
+    /// When this connection requested enrollments.
+    pub(crate) requests: Requests,
 }
 
 /// Who a client has proved to be.
@@ -61,6 +66,8 @@ impl Client {
             challenge: None,
             json_errors: false,
             access: None,
+            by_cram: false,
+            requests: Requests::default(),
         }
     }
 
@@ -68,6 +75,7 @@ impl Client {
     pub(crate) fn forget(&mut self) {
         self.identity = Identity::Stranger;
         self.access = None;
+        self.by_cram = false;
     }
 
     /// Whether the client's enrollment, if it has one, lets it read the key stored by that name.
@@ -169,6 +177,7 @@ where
                 // Boxed: what a command needs is not kept by an idle connection.
                 let stays = Box::pin(obey(server, &mut client, line, Writer::new(stream, patience))).await?;
                 slot.set_proven(client.is_owner());
+                slot.set_enrollment(client.access.as_ref());
                 slot.written();
                 if !stays {
                     return Ok(());
@@ -195,6 +204,17 @@ where
     };
     if command == Ok(Command::Exit) {
         return Ok(false);
+    }
+    // Another client may have revoked the enrollment, or its time may be over.
+    if let Some(access) = &client.access {
+        match enrollments::access(server, &access.enrollment_id).await {
+            Ok((_, access)) => client.access = Some(access),
+            Err(error) => {
+                client.forget();
+                refuse(server, client, &mut writer, &error).await?;
+                return Ok(false);
+            }
+        }
     }
     let answer = match command {
         Ok(command) => verb::execute(server, client, command, &mut writer).await?,

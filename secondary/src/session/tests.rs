@@ -88,6 +88,15 @@ impl Store for Memory {
         Ok(())
     }
 
+    async fn enrollments(
+        &self,
+        _: Option<String>,
+        _: usize,
+        _: i64,
+    ) -> Result<Vec<(String, Record)>, StoreError> {
+        Ok(Vec::new())
+    }
+
     async fn visits(&self) -> Result<Visits, StoreError> {
         Ok(Visits::default())
     }

@@ -1,6 +1,7 @@
 //! The data of one atSign behind one trait, so that another store (Redis) can stand in for SQLite.
 
 pub mod database;
+mod enrollments;
 pub mod figures;
 pub mod file;
 pub mod keeper;
@@ -107,6 +108,13 @@ pub trait Store: Clone + Send + Sync + 'static {
     fn commits(&self, page: LogPage) -> impl Future<Output = Result<Vec<Commit>, StoreError>> + Send;
     /// Adds entries to the access log, whose oldest entries make room.
     fn note(&self, visits: Vec<Visit>) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Enrollments that are active at `now`, in the order of their names, after a name.
+    fn enrollments(
+        &self,
+        after: Option<String>,
+        limit: usize,
+        now: i64,
+    ) -> impl Future<Output = Result<Vec<(String, Record)>, StoreError>> + Send;
     /// What is told of the access log.
     fn visits(&self) -> impl Future<Output = Result<Visits, StoreError>> + Send;
     /// Number of keys and bytes on disk.

@@ -207,6 +207,15 @@ impl Store for SqliteStore {
         self.ask(true, 0, move |database| database.note(&visits)).await
     }
 
+    async fn enrollments(
+        &self,
+        after: Option<String>,
+        limit: usize,
+        now: i64,
+    ) -> Result<Vec<(String, Record)>, StoreError> {
+        self.ask(false, 0, move |database| database.enrollments(after.as_deref(), limit, now)).await
+    }
+
     async fn visits(&self) -> Result<Visits, StoreError> {
         self.ask(false, 0, |database| database.visits()).await
     }

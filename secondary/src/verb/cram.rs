@@ -28,6 +28,7 @@ pub(super) async fn cram<S: Store>(
         return Err(AtError::new(ErrorCode::Unauthenticated, "Authentication Failed"));
     }
     client.identity = Identity::Owner;
+    client.by_cram = true;
     tracing::info!("the owner authenticated by CRAM");
     Ok(Answer::text("success"))
 }

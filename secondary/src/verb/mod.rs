@@ -4,15 +4,21 @@ mod batch;
 mod config;
 mod cram;
 mod delete;
+mod enroll;
+mod enroll_request;
 mod from;
 mod info;
+mod keys;
 mod lookup;
 mod noop;
+mod otp;
 mod pkam;
 mod scan;
 mod stats;
 mod sync;
 mod update;
+
+pub(crate) use enroll_request::Requests;
 
 use std::io;
 
@@ -47,11 +53,14 @@ where
         Command::Lookup(lookup) => lookup::lookup(server, client, lookup).await,
         Command::ProxyLookup(plookup) => lookup::plookup(server, client, &plookup).await,
         Command::Scan(scan) => return scan::scan(server, client, &scan, writer).await,
-        Command::Info(info) => Ok(info::info(server.uptime(), info)),
+        Command::Info(info) => info::info(server, client, info).await,
         Command::Noop(noop) => Ok(noop::noop(noop).await),
         Command::Stats(stats) => return stats::stats(server, client, &stats, writer).await,
         Command::Sync(sync) => return sync::sync(server, client, &sync, writer).await,
         Command::Batch(batch) => return batch::batch(server, client, batch, writer).await,
+        Command::Otp(otp) => otp::otp(server, client, otp).await,
+        Command::Enroll(enroll) => return enroll::enroll(server, client, enroll, writer).await,
+        Command::Keys(keys) => return keys::keys(server, client, keys, writer).await,
         Command::Config(config) => config::config(server, client, config).await,
         // The session ends before it comes to this.
         Command::Exit => Ok(Answer::Null),
