@@ -79,8 +79,16 @@ codes! {
     Timeout, "AT0023", "Timeout waiting for response", false;
     /// The server is going down.
     ServerIsPaused, "AT0024", "Server is paused", true;
+    /// The enrollment was denied.
+    EnrollmentDenied, "AT0025", "Apkam Auth Denied", false;
+    /// The enrollment is not approved yet.
+    EnrollmentPending, "AT0026", "Apkam Auth Failed", false;
+    /// The enrollment was revoked.
+    EnrollmentRevoked, "AT0027", "Apkam Access Revoked", false;
     /// The enrollment is unknown or has ended.
     EnrollmentExpired, "AT0028", "Too Many Requests", false;
+    /// A client wants to revoke the enrollment that it is connected by.
+    RevokeOwnEnrollment, "AT0031", "Cannot revoke self enrollment", false;
     /// The record may not change.
     IllegalState, "AT0032", "Illegal state", false;
     /// The client did not prove who it is.
@@ -135,10 +143,28 @@ impl AtError {
         Self::new(ErrorCode::Unauthenticated, "Command cannot be executed without auth")
     }
 
+    /// An enrollment whose namespaces do not cover a key.
+    pub fn not_authorized(enrollment_id: &str, verb: &str, key: &str) -> Self {
+        let key = crate::key::Shortened(key);
+        Self::new(
+            ErrorCode::Unauthorized,
+            format!("Connection with enrollment ID {enrollment_id} is not authorized to {verb} key: {key}"),
+        )
+    }
+
     /// An enrollment that does not exist (any more).
     pub fn enrollment_expired(enrollment_id: &str) -> Self {
-        let message = format!("enrollment_id: {enrollment_id} is expired or invalid");
-        Self { bare: true, ..Self::new(ErrorCode::EnrollmentExpired, message) }
+        Self::enrollment_state(ErrorCode::EnrollmentExpired, enrollment_id, "expired or invalid")
+    }
+
+    /// An enrollment in a state in which its clients cannot log in.
+    pub(crate) fn enrollment_state(code: ErrorCode, enrollment_id: &str, state: &str) -> Self {
+        Self { bare: true, ..Self::new(code, format!("enrollment_id: {enrollment_id} is {state}")) }
+    }
+
+    /// Something about enrollments that is against their rules.
+    pub fn enrollment(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::InternalServerException, message)
     }
 
     /// The same error, with the connection closed after it.

@@ -8,8 +8,11 @@ use std::time::Duration;
 use atsign_protocol::{AtSign, Millis};
 use tokio::time::Instant;
 
+use crate::access_log::AccessLog;
 use crate::connections::Connections;
+use crate::passcodes::Guesses;
 use crate::peers::Peers;
+use crate::settings::Settings;
 use crate::tls::Certificates;
 
 /// Tells the time, Unix milliseconds. A value, so that tests can turn it.
@@ -34,6 +37,16 @@ pub struct AtServer<S> {
     pub connections: Connections,
     /// The servers of other atSigns.
     pub peers: Peers,
+    /// Who came, as far as it is not in the store yet.
+    pub(crate) access_log: AccessLog,
+    /// What `config:set` changes.
+    pub settings: Settings,
+    /// Held while the block list is changed.
+    pub(crate) block_list: tokio::sync::Mutex<()>,
+    /// Held while enrollments and passcodes are changed.
+    pub(crate) enrolling: tokio::sync::Mutex<()>,
+    /// What holds back whoever guesses passcodes.
+    pub(crate) guesses: Guesses,
     limits: Mutex<Limits>,
     started: Instant,
     refused: AtomicU64,
@@ -114,10 +127,21 @@ impl<S> AtServer<S> {
             clock,
             connections: Connections::default(),
             peers,
+            access_log: AccessLog::default(),
+            settings: Settings::default(),
+            block_list: tokio::sync::Mutex::default(),
+            enrolling: tokio::sync::Mutex::default(),
+            guesses: Guesses::default(),
             limits: Mutex::new(limits),
             started: Instant::now(),
             refused: AtomicU64::new(0),
         }
+    }
+
+    /// The same server with other settings.
+    #[must_use]
+    pub fn with_settings(self, settings: Settings) -> Self {
+        Self { settings, ..self }
     }
 
     /// What holds for the next connection.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use atsign_protocol::Access;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -35,6 +36,8 @@ struct State {
     /// When the server last wrote to it: reading alone keeps nobody connected.
     written: Mutex<Instant>,
     proven: AtomicBool,
+    /// The enrollment by which its client is connected.
+    enrollment: Mutex<Option<Arc<Access>>>,
     evicted: Notify,
 }
 
@@ -66,6 +69,7 @@ impl Connections {
         let state = Arc::new(State {
             written: Mutex::new(now),
             proven: AtomicBool::new(false),
+            enrollment: Mutex::default(),
             evicted: Notify::new(),
         });
         open.slots.insert(id, Arc::clone(&state));
@@ -89,6 +93,19 @@ impl Connections {
         }
     }
 
+    /// Sends away, after a while, everybody who is connected by an enrollment.
+    pub(crate) fn end_enrollment(&self, id: &str, after: Duration) {
+        if after.is_zero() {
+            self.table.open().end_enrollment(id);
+            return;
+        }
+        let (table, id) = (Arc::clone(&self.table), id.to_owned());
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            table.open().end_enrollment(&id);
+        });
+    }
+
     /// Has the idle times reckoned again.
     pub(crate) fn recount(&self) {
         self.table.changed.notify_one();
@@ -102,6 +119,14 @@ impl Table {
 }
 
 impl Open {
+    fn end_enrollment(&self, id: &str) {
+        for state in self.slots.values() {
+            if state.enrollment().as_ref().is_some_and(|access| access.enrollment_id == id) {
+                state.evicted.notify_one();
+            }
+        }
+    }
+
     /// Takes the silent ones out of the table and tells their sessions; returns when the next one is due.
     fn evict(&mut self, limits: &Limits, now: Instant) -> Option<Duration> {
         let open = self.slots.len();
@@ -122,6 +147,10 @@ impl Open {
 }
 
 impl State {
+    fn enrollment(&self) -> MutexGuard<'_, Option<Arc<Access>>> {
+        self.enrollment.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn written(&self) -> Instant {
         *self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -136,6 +165,11 @@ impl Slot {
     /// The client has proved who it is, or is a stranger again.
     pub(crate) fn set_proven(&self, proven: bool) {
         self.state.proven.store(proven, Ordering::Relaxed);
+    }
+
+    /// The enrollment by which the client is connected, if any.
+    pub(crate) fn set_enrollment(&self, access: Option<&Arc<Access>>) {
+        *self.state.enrollment() = access.cloned();
     }
 
     /// Ends when the connection is to be closed.

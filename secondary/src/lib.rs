@@ -3,10 +3,12 @@
 //! [`process`] starts and ends it; [`listener`] accepts connections and starts a session for each; sessions ask the
 //! [`store`], which is ours by the rules of [`epoch`].
 
+mod access_log;
 pub mod activation;
 pub mod admin;
 pub mod atserver;
 pub mod connections;
+mod enrollments;
 pub mod epoch;
 pub mod limits;
 pub mod listener;
@@ -14,9 +16,11 @@ pub mod logs;
 pub mod memory;
 mod notifications;
 pub mod options;
+mod passcodes;
 pub mod peers;
 pub mod process;
 mod session;
+pub mod settings;
 pub mod storage;
 pub mod store;
 pub mod tls;

@@ -105,6 +105,9 @@ pub struct Flags {
     /// Size of the store's page cache [default: 256Ki]
     #[arg(long, value_name = "BYTES")]
     pub store_cache: Option<String>,
+    /// Let clients change settings with config:set [env of the reference server: testingMode]
+    #[arg(long)]
+    pub testing_mode: bool,
     /// Seconds, fractions too, that the store stays ours without a renewal. Another server takes over after a tenth
     /// more, so all servers of one atSign must agree; shorter ones are for tests [default: 30]
     #[arg(long, value_name = "SECONDS", hide = true)]
@@ -158,6 +161,8 @@ pub struct Options {
     pub authenticated_idle_timeout: Duration,
     /// Size of the store's page cache, KiB.
     pub store_cache_kib: u32,
+    /// Whether clients may change settings.
+    pub testing_mode: bool,
     /// How long the store stays ours without a renewal.
     pub lease_term: Duration,
 }
@@ -301,6 +306,9 @@ impl Flags {
             )?,
             store_cache_kib: bytes("--store-cache", self.store_cache, "ATSIGN_STORE_CACHE")?
                 .map_or(256, |bytes| u32::try_from(bytes / 1024).unwrap_or(u32::MAX)),
+            testing_mode: self.testing_mode
+                || pick(None, "ATSIGN_TESTING_MODE", Some("testingMode"))
+                    .is_some_and(|value| value.eq_ignore_ascii_case("true")),
             lease_term: pick(self.lease_term, "ATSIGN_LEASE_TERM", None)
                 .map_or(Ok(Duration::from_secs(30)), |text| term(&text))?,
         })

@@ -19,6 +19,7 @@ use crate::logs::Logs;
 use crate::memory::Gauge;
 use crate::options::{Command, CommandLine, Options, SecretSource, reference};
 use crate::peers::Peers;
+use crate::settings::Settings;
 use crate::store::{Config, End, Opening, SqliteStore, open};
 use crate::tls::Certificates;
 use crate::{activation, listener, notifications, storage};
@@ -174,7 +175,8 @@ async fn serve(options: &Options, logs: &Logs) -> Result<Exit, Exit> {
     };
     let bounds = bounds(options);
     let at_sign = options.at_sign.clone();
-    let mut server = AtServer::new(at_sign.clone(), store.clone(), certificates, bounds, system_clock());
+    let mut server = AtServer::new(at_sign.clone(), store.clone(), certificates, bounds, system_clock())
+        .with_settings(Settings::new(options.testing_mode));
     server.peers =
         Peers::new(at_sign, &options.directory, options.peer_ca.clone(), options.client_certificate_required);
     let server = Arc::new(server);

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use atsign_protocol::{Field, MetadataChange};
 use atsign_secondary::epoch::{TakeoverError, Term};
-use atsign_secondary::store::{Change, Config, End, Operation, Page, SqliteStore, Store, StoreError, open};
+use atsign_secondary::store::{
+    Change, Config, End, Operation, Page, SqliteStore, Store, StoreError, Visit, open,
+};
 use tokio::sync::oneshot;
 
 const NOW: i64 = 1_700_000_000_000;
@@ -274,4 +276,21 @@ async fn lost_epoch_files_beside_data_are_an_error_and_not_an_empty_store() {
     std::fs::remove_dir_all(folder.path().join("epoch")).expect("remove");
     let error = refused(folder.path(), "@alice").await;
     assert!(matches!(error, TakeoverError::Damaged(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn the_access_log_forgets_its_oldest_entries() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Opened { store, end } = opened(folder.path(), "pod-1").await;
+    let lookup = |key: &str, at| Visit { at, at_sign: None, verb: "lookup", key: Some(key.to_owned()) };
+    store.note(vec![lookup("first@alice", 1); 7]).await.expect("noted");
+    assert_eq!(store.visits().await.expect("visits").keys, [("first@alice".to_owned(), 7)]);
+    for round in 0..20 {
+        store.note(vec![lookup("later@alice", round); 100]).await.expect("noted");
+    }
+    let visits = store.visits().await.expect("visits");
+    assert_eq!(visits.keys, [("later@alice".to_owned(), 2000)]);
+    assert_eq!(visits.last, Some(19));
+    store.stop();
+    end.await.expect("end");
 }

@@ -1,35 +1,47 @@
 //! Commands: one line of a client, as the value that it asks for. One file per verb.
 
+mod batch;
+mod config;
 mod cram;
 mod delete;
+mod enroll;
 mod from;
 mod info;
+mod keys;
 mod llookup;
 mod lookup;
 mod monitor;
 mod noop;
 mod notifications;
 mod notify;
+mod otp;
 mod pkam;
 mod plookup;
 mod scan;
 mod stats;
+mod sync;
 mod update;
 
+pub use batch::{Batch, BatchItem};
+pub use config::{Config, Setting};
 pub use cram::Cram;
 pub use delete::{Delete, Deleted};
+pub use enroll::{DefaultKeys, Enroll, EnrollDecision, EnrollRequest};
 pub use from::{ClientConfig, From};
 pub use info::Info;
+pub use keys::{Keys, KeysKind, NewKey};
 pub use llookup::LocalLookup;
 pub use lookup::Lookup;
 pub use monitor::Monitor;
 pub use noop::Noop;
 pub use notifications::{NotificationList, Notifying};
 pub use notify::{MessageType, Notify, NotifyAll, NotifyLine, NotifyOperation, Priority, Strategy};
+pub use otp::Otp;
 pub use pkam::{HashingAlgorithm, Pkam, SigningAlgorithm};
 pub use plookup::ProxyLookup;
 pub use scan::Scan;
 pub use stats::{Figure, Stats};
+pub use sync::Sync;
 pub use update::{Subject, Update, UpdateMeta};
 
 use crate::error::AtError;
@@ -69,6 +81,18 @@ pub enum Command {
     Notify(Notifying),
     /// Has notifications written as they come.
     Monitor(Monitor),
+    /// Tells what changed.
+    Sync(Sync),
+    /// Several commands in one.
+    Batch(Batch),
+    /// Changes how the server behaves.
+    Config(Config),
+    /// Passcodes for enrollments.
+    Otp(Otp),
+    /// Something about enrollments.
+    Enroll(Enroll),
+    /// Keys of an enrollment.
+    Keys(Keys),
     /// `@exit`: closes the connection without an answer.
     Exit,
 }
@@ -115,6 +139,12 @@ enum Verb {
     Pol,
     Notify,
     Monitor,
+    Sync,
+    Batch,
+    Config,
+    Otp,
+    Enroll,
+    Keys,
     Exit,
 }
 
@@ -151,6 +181,12 @@ impl Command {
             Verb::Pol if rest.is_empty() => Self::Pol,
             Verb::Notify => Self::Notify(Notifying::parse(argument(rest)?)?),
             Verb::Monitor => Self::Monitor(Monitor::parse(rest)?),
+            Verb::Sync => Self::Sync(Sync::parse(argument(rest)?)?),
+            Verb::Batch => Self::Batch(Batch::parse(argument(rest)?)?),
+            Verb::Config => Self::Config(Config::parse(argument(rest)?)?),
+            Verb::Otp => Self::Otp(Otp::parse(argument(rest)?)?),
+            Verb::Enroll => Self::Enroll(Enroll::parse(argument(rest)?, owner)?),
+            Verb::Keys => Self::Keys(Keys::parse(argument(rest)?)?),
             Verb::Exit if rest.is_empty() => Self::Exit,
             Verb::Pol | Verb::Exit => return Err(AtError::invalid_command()),
         })
@@ -159,7 +195,19 @@ impl Command {
 
 impl Verb {
     fn needs_owner(self) -> bool {
-        matches!(self, Self::Update | Self::Delete | Self::LocalLookup | Self::ProxyLookup | Self::Stats)
+        matches!(
+            self,
+            Self::Update
+                | Self::Delete
+                | Self::LocalLookup
+                | Self::ProxyLookup
+                | Self::Stats
+                | Self::Sync
+                | Self::Batch
+                | Self::Config
+                | Self::Otp
+                | Self::Keys
+        )
     }
 }
 
@@ -200,6 +248,12 @@ fn split_verb(line: &str) -> Option<(Verb, &str)> {
         "stats" => Verb::Stats,
         "pol" => Verb::Pol,
         "notify" => Verb::Notify,
+        "sync" => Verb::Sync,
+        "batch" => Verb::Batch,
+        "config" => Verb::Config,
+        "otp" => Verb::Otp,
+        "enroll" => Verb::Enroll,
+        "keys" => Verb::Keys,
         "@exit" => Verb::Exit,
         _ => return None,
     };
@@ -238,7 +292,7 @@ mod tests {
             "updates:x@alice 1",
             "pol:",
             "notify",
-            "sync:from:1:limit:2",
+            "sync:1",
             "@exit:",
             "scanner",
             "scan@",
@@ -280,11 +334,11 @@ mod tests {
         #[test]
         fn arbitrary_pieces_of_commands_never_make_the_parser_panic(
             verb in prop::sample::select(vec!["from", "cram", "pkam", "update", "update:meta", "update:json", "delete",
-                "llookup", "lookup", "plookup", "scan", "info", "noop", "stats", "notify", "notify:all", "notify:list", "monitor"]),
+                "llookup", "lookup", "plookup", "scan", "info", "noop", "stats", "notify", "notify:all", "notify:list", "monitor", "sync:from", "batch", "config", "config:block", "config:set", "otp:put", "enroll:request", "enroll:revoke", "enroll:list", "keys:put"]),
             pieces in prop::collection::vec(prop::sample::select(vec![":", "::", "@", " ", "public", "cached", "@bob",
                 "ttl", "-1", "null", "meta", "all", "json", "{}", "{\"atKey\":", "\"", "🦄", "é", "x.y", "@alice",
                 "bypassCache", "true", "cAt", "2024-05-05T09:06:40Z", "privatekey:at_secret", "nc", "3,4", "showHidden",
-                "signingAlgo", "rsa2048", "hashingAlgo", "enrollmentId", "clientConfig"]), 0..12),
+                "limit", "skipDeletesUntil", "add", "autoNotify=", "[{\"id\":1,\"command\":", "signingAlgo", "rsa2048", "hashingAlgo", "enrollmentId", "clientConfig"]), 0..12),
         ) {
             let line = format!("{verb}:{}", pieces.concat());
             let _ = Command::parse(&line, true);

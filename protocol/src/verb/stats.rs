@@ -7,42 +7,65 @@ use crate::error::{AtError, ErrorCode};
 pub struct Stats {
     /// Which, in the order asked for.
     pub figures: Vec<Figure>,
-    /// For the last commit id: only keys in which this is found.
+    /// For what is told of the commit log: only keys in which this is found.
     pub regex: Option<String>,
 }
 
-/// A figure that this server knows of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Figure {
-    /// 3: the last commit id.
-    LastCommitId,
-    /// 4: bytes on disk.
-    StorageSize,
-    /// 7: the version.
-    Version,
+/// Declares the figures once: variant, id, name.
+macro_rules! figures {
+    ($($(#[$doc:meta])* $variant:ident, $id:literal, $name:literal;)*) => {
+        /// A figure that a server knows of itself.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Figure { $($(#[$doc])* $variant,)* }
+
+        impl Figure {
+            /// Every figure, in the order of their ids.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// Its number in the protocol.
+            pub fn id(self) -> u32 {
+                match self { $(Self::$variant => $id,)* }
+            }
+
+            /// Its name in answers.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
 }
 
-impl Figure {
-    /// Every figure, in the order of their ids.
-    pub const ALL: [Self; 3] = [Self::LastCommitId, Self::StorageSize, Self::Version];
-
-    /// Its number in the protocol.
-    pub fn id(self) -> u32 {
-        match self {
-            Self::LastCommitId => 3,
-            Self::StorageSize => 4,
-            Self::Version => 7,
-        }
-    }
-
-    /// Its name in answers.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::LastCommitId => "lastCommitID",
-            Self::StorageSize => "secondaryStorageSize",
-            Self::Version => "secondaryServerVersion",
-        }
-    }
+figures! {
+    /// Connections of clients.
+    InboundConnections, 1, "activeInboundConnections";
+    /// Connections to other servers.
+    OutboundConnections, 2, "activeOutboundConnections";
+    /// The last commit id.
+    LastCommitId, 3, "lastCommitID";
+    /// Bytes on disk.
+    StorageSize, 4, "secondaryStorageSize";
+    /// Who came most often.
+    TopAtSigns, 5, "topAtSigns";
+    /// What was looked up most often.
+    TopKeys, 6, "topKeys";
+    /// The version.
+    Version, 7, "secondaryServerVersion";
+    /// The last entry of the access log.
+    LastLoggedIn, 8, "LastLoggedInDatetime";
+    /// Bytes on disk, in a unit that fits.
+    DiskSize, 9, "diskSize";
+    /// Never told by the reference server either.
+    LastPkam, 10, "LastPkam";
+    /// Notifications by type, state and operation.
+    NotificationCount, 11, "NotificationCount";
+    /// The last compaction of the commit log.
+    CommitLogCompaction, 12, "CommitLogCompactionStats";
+    /// The last compaction of the access log.
+    AccessLogCompaction, 13, "AccessLogCompactionStats";
+    /// The last compaction of the notifications.
+    NotificationCompaction, 14, "NotificationCompactionStats";
+    /// The commit log, whole.
+    LatestCommits, 15, "LatestCommitEntryOfEachKey";
 }
 
 impl Stats {
@@ -64,8 +87,8 @@ impl Stats {
             }
         }
         let regex = regex.filter(|regex| !regex.is_empty()).map(str::to_owned);
-        if regex.is_some() && figures != [Figure::LastCommitId] {
-            return Err(AtError::syntax("a regex stands after stats:3 only"));
+        if regex.is_some() && !matches!(figures[..], [Figure::LastCommitId | Figure::LatestCommits]) {
+            return Err(AtError::syntax("a regex stands after stats:3 and stats:15 only"));
         }
         Ok(Self { figures, regex })
     }
@@ -76,13 +99,8 @@ impl Stats {
             .ok()
             .filter(|number| *number > 0 && id.bytes().all(|digit| digit.is_ascii_digit()))
             .ok_or_else(|| AtError::syntax("a stats id is a number from 1"))?;
-        Figure::ALL.into_iter().find(|figure| figure.id() == number).ok_or_else(|| {
-            AtError::new(
-                ErrorCode::IllegalArgument,
-                format!(
-                    "stats {number} is not served: 3 (last commit id), 4 (storage size) and 7 (version) are"
-                ),
-            )
+        Figure::ALL.iter().copied().find(|figure| figure.id() == number).ok_or_else(|| {
+            AtError::new(ErrorCode::IllegalArgument, format!("stats {number} does not exist: 1 to 15 do"))
         })
     }
 }
@@ -94,13 +112,17 @@ mod tests {
     #[test]
     fn stats_alone_tells_every_figure() {
         assert_eq!(Stats::parse("").map(|stats| stats.figures), Ok(Figure::ALL.to_vec()));
+        assert_eq!(
+            Figure::ALL.iter().map(|figure| figure.id()).collect::<Vec<_>>(),
+            (1..=15).collect::<Vec<_>>()
+        );
     }
 
     #[test]
     fn figures_come_in_the_order_asked_for() {
         let stats = Stats::parse(":7,3").expect("two figures");
         assert_eq!(stats.figures, [Figure::Version, Figure::LastCommitId]);
-        let stats = Stats::parse(":3:.*wavi").expect("a figure");
+        let stats = Stats::parse(":15:.*wavi").expect("a figure");
         assert_eq!(stats.regex.as_deref(), Some(".*wavi"));
     }
 
@@ -113,8 +135,9 @@ mod tests {
             (":", ErrorCode::InvalidSyntax),
             (":3,", ErrorCode::InvalidSyntax),
             (":4:x", ErrorCode::InvalidSyntax),
+            (":3,15:x", ErrorCode::InvalidSyntax),
             ("x", ErrorCode::InvalidSyntax),
-            (":1", ErrorCode::IllegalArgument),
+            (":16", ErrorCode::IllegalArgument),
             (":99", ErrorCode::IllegalArgument),
         ] {
             assert_eq!(Stats::parse(text).map_err(|e| e.code()), Err(code), "{text}");

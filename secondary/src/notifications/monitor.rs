@@ -3,10 +3,11 @@
 //! It reads them from the store, one after the other, by their place in it: first those that it missed, then those
 //! that come. So none is told twice or left out between the two, and nothing waits in memory for a slow reader.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use atsign_protocol::verb::Monitor;
-use atsign_protocol::{AtError, Millis};
+use atsign_protocol::{Access, AtError, Intent, Millis};
 use regex_lite::Regex;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -22,6 +23,8 @@ const STATISTICS_EVERY: Duration = Duration::from_secs(15);
 /// What a monitoring connection has been told, and what it wants to know.
 pub(crate) struct Watching {
     regex: Option<Regex>,
+    /// What its enrollment lets it read, where it is connected by one.
+    access: Option<Arc<Access>>,
     strict: bool,
     /// The place of the last notification that it has seen.
     seen: i64,
@@ -38,12 +41,14 @@ impl Watching {
         server: &AtServer<S>,
         monitor: &Monitor,
         regex: Option<Regex>,
+        access: Option<Arc<Access>>,
     ) -> Result<Self, AtError> {
         let progress = server.store.progress();
         let last = server.store.last_notification().await?;
         let told = progress.borrow().commit;
         Ok(Self {
             regex,
+            access,
             strict: monitor.strict,
             seen: if monitor.since.is_some() { 0 } else { last },
             missed: monitor.since.map(|since| (last, since)),
@@ -106,6 +111,9 @@ impl Watching {
     }
 
     fn matches(&self, notification: &Notification) -> bool {
+        if self.access.as_ref().is_some_and(|access| !access.allows(Intent::Read, &notification.key)) {
+            return false;
+        }
         let sender = notification.sender.trim_start_matches('@');
         self.regex.as_ref().is_none_or(|regex| regex.is_match(&notification.key) || regex.is_match(sender))
     }

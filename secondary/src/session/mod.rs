@@ -7,9 +7,10 @@ mod lines;
 mod tests;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use atsign_protocol::{AtError, AtSign, Command, ErrorCode, ErrorStyle, Prompt};
+use atsign_protocol::{Access, AtError, AtSign, Command, ErrorCode, ErrorStyle, Intent, Prompt};
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::sync::watch;
@@ -20,9 +21,10 @@ pub(crate) use challenge::Challenge;
 use self::lines::{Line, Lines};
 use crate::atserver::{AtServer, Limits};
 use crate::connections::Slot;
+use crate::enrollments;
 use crate::notifications::monitor::Watching;
 use crate::store::Store;
-use crate::verb;
+use crate::verb::{self, Requests};
 
 /// How long a silent client stays once the server goes down: a command that is on its way is told so.
 const LAST_CALL: Duration = Duration::from_millis(500);
@@ -47,6 +49,12 @@ pub(crate) struct Client {
     pub(crate) watching: Option<Box<Watching>>,
     /// Whether it reads errors as JSON.
     pub(crate) json_errors: bool,
+    /// The enrollment by which the owner is connected, where it is one: it narrows what the client may do.
+    pub(crate) access: Option<Arc<Access>>,
+    /// Whether the owner proved himself by the secret of the onboarding.
+    pub(crate) by_cram: bool,
+    /// When this connection requested enrollments.
+    pub(crate) requests: Requests,
 }
 
 /// Who a client has proved to be.
@@ -70,6 +78,38 @@ impl Client {
             certificates: Vec::new(),
             watching: None,
             json_errors: false,
+            access: None,
+            by_cram: false,
+            requests: Requests::default(),
+        }
+    }
+
+    /// Makes a stranger of it again: what comes next has to be proved anew.
+    pub(crate) fn forget(&mut self) {
+        self.identity = Identity::Stranger;
+        self.access = None;
+        self.by_cram = false;
+    }
+
+    /// Whether the client's enrollment, if it has one, lets it read the key stored by that name.
+    pub(crate) fn may_read(&self, key: &str) -> bool {
+        self.access.as_ref().is_none_or(|access| access.allows(Intent::Read, key))
+    }
+
+    /// The same of changing it, and of notifying others of it.
+    pub(crate) fn may_write(&self, key: &str) -> bool {
+        self.access.as_ref().is_none_or(|access| access.allows(Intent::Write, key))
+    }
+
+    /// The error of a client whose enrollment does not let it do this with that key.
+    pub(crate) fn authorize(&self, verb: &str, intent: Intent, key: &str) -> Result<(), AtError> {
+        let may = match intent {
+            Intent::Read => self.may_read(key),
+            Intent::Write => self.may_write(key),
+        };
+        match &self.access {
+            Some(access) if !may => Err(AtError::not_authorized(&access.enrollment_id, verb, key)),
+            _ => Ok(()),
         }
     }
 
@@ -180,6 +220,7 @@ where
                 // Boxed: what a command needs is not kept by an idle connection.
                 let stays = Box::pin(obey(server, &mut client, line, Writer::new(stream, patience))).await?;
                 slot.set_proven(client.is_owner());
+                slot.set_enrollment(client.access.as_ref());
                 slot.written();
                 if !stays {
                     return Ok(());
@@ -218,6 +259,17 @@ where
     };
     if command == Ok(Command::Exit) {
         return Ok(false);
+    }
+    // Another client may have revoked the enrollment, or its time may be over.
+    if let Some(access) = &client.access {
+        match enrollments::access(server, &access.enrollment_id).await {
+            Ok((_, access)) => client.access = Some(access),
+            Err(error) => {
+                client.forget();
+                refuse(server, client, &mut writer, &error).await?;
+                return Ok(false);
+            }
+        }
     }
     let answer = match command {
         Ok(command) => verb::execute(server, client, command, &mut writer).await?,

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::run;
 use crate::atserver::{AtServer, Limits, system_clock};
 use crate::store::notifications::{Notification, Outcome, Posted, Posting, Progress, Search};
-use crate::store::{Change, Notifications, Page, Record, Store, StoreError};
+use crate::store::{Change, Commit, LogPage, Notifications, Page, Record, Store, StoreError, Visit, Visits};
 use crate::tls::Certificates;
 
 const SECRET: &str = "the secret of the onboarding";
@@ -130,6 +130,27 @@ impl Store for Memory {
 
     async fn last_commit(&self, _: Option<String>) -> Result<i64, StoreError> {
         Ok(*self.commits.lock().expect("commits") - 1)
+    }
+
+    async fn commits(&self, _: LogPage) -> Result<Vec<Commit>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn note(&self, _: Vec<Visit>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn enrollments(
+        &self,
+        _: Option<String>,
+        _: usize,
+        _: i64,
+    ) -> Result<Vec<(String, Record)>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn visits(&self) -> Result<Visits, StoreError> {
+        Ok(Visits::default())
     }
 
     async fn size(&self) -> Result<(u64, u64), StoreError> {

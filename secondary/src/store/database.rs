@@ -263,7 +263,8 @@ impl Database {
     }
 }
 
-fn sign(operation: Operation) -> &'static str {
+/// How the commit log writes an operation.
+pub(crate) fn sign(operation: Operation) -> &'static str {
     match operation {
         Operation::Update => "+",
         Operation::UpdateMeta => "#",

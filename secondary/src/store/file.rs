@@ -33,6 +33,8 @@ const CREATE: &str = "
         key TEXT NOT NULL UNIQUE,
         operation TEXT NOT NULL
     );
+    CREATE INDEX enrollments ON keys (key) WHERE instr(key, '.new.enrollments.__manage@') > 0;
+    CREATE TABLE visits (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, at_sign TEXT, verb TEXT NOT NULL, key TEXT);
 ";
 
 /// Frames in the write-ahead log before it is written back: 1 MiB.

@@ -1,17 +1,23 @@
 //! The data of one atSign behind one trait, so that another store (Redis) can stand in for SQLite.
 
 pub mod database;
+mod enrollments;
 pub mod figures;
 pub mod file;
 pub mod keeper;
+pub mod log;
 pub mod notifications;
 pub mod queue;
 pub mod sqlite;
 pub mod status;
+pub mod visits;
 
+pub(crate) use database::sign;
+pub use log::{Commit, LogPage, LogStart};
 pub use notifications::Notifications;
 pub use sqlite::{Config, End, Opening, SqliteStore, open};
 pub use status::{State, Status};
+pub use visits::{Visit, Visits};
 
 use atsign_protocol::{Metadata, MetadataChange};
 
@@ -100,6 +106,19 @@ pub trait Store: Notifications + Clone + Send + Sync + 'static {
     fn commit(&self, change: Change, now: i64) -> impl Future<Output = Result<i64, StoreError>> + Send;
     /// The last commit id of keys that `matches`; -1 for none.
     fn last_commit(&self, matches: Option<String>) -> impl Future<Output = Result<i64, StoreError>> + Send;
+    /// One page of the commit log.
+    fn commits(&self, page: LogPage) -> impl Future<Output = Result<Vec<Commit>, StoreError>> + Send;
+    /// Adds entries to the access log, whose oldest entries make room.
+    fn note(&self, visits: Vec<Visit>) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Enrollments that are active at `now`, in the order of their names, after a name.
+    fn enrollments(
+        &self,
+        after: Option<String>,
+        limit: usize,
+        now: i64,
+    ) -> impl Future<Output = Result<Vec<(String, Record)>, StoreError>> + Send;
+    /// What is told of the access log.
+    fn visits(&self) -> impl Future<Output = Result<Visits, StoreError>> + Send;
     /// Number of keys and bytes on disk.
     fn size(&self) -> impl Future<Output = Result<(u64, u64), StoreError>> + Send;
 }

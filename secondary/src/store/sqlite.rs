@@ -14,7 +14,7 @@ use super::keeper::Keeper;
 use super::notifications::Progress;
 use super::queue::{Queue, Weight};
 use super::status::{State, Status};
-use super::{Change, Page, Record, Store, StoreError};
+use super::{Change, Commit, LogPage, Page, Record, Store, StoreError, Visit, Visits};
 use crate::epoch::fence::Reading;
 use crate::epoch::files::EpochFiles;
 use crate::epoch::{Claimant, Holding, Lease, TakeoverError, Term, boottime};
@@ -200,6 +200,27 @@ impl Store for SqliteStore {
 
     async fn last_commit(&self, matches: Option<String>) -> Result<i64, StoreError> {
         self.ask(false, 0, move |database| database.last_commit(matches.as_deref())).await
+    }
+
+    async fn commits(&self, page: LogPage) -> Result<Vec<Commit>, StoreError> {
+        self.ask(false, 0, move |database| database.commits(page)).await
+    }
+
+    async fn note(&self, visits: Vec<Visit>) -> Result<(), StoreError> {
+        self.ask(true, 0, move |database| database.note(&visits)).await
+    }
+
+    async fn enrollments(
+        &self,
+        after: Option<String>,
+        limit: usize,
+        now: i64,
+    ) -> Result<Vec<(String, Record)>, StoreError> {
+        self.ask(false, 0, move |database| database.enrollments(after.as_deref(), limit, now)).await
+    }
+
+    async fn visits(&self) -> Result<Visits, StoreError> {
+        self.ask(false, 0, |database| database.visits()).await
     }
 
     async fn size(&self) -> Result<(u64, u64), StoreError> {

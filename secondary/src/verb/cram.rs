@@ -17,7 +17,7 @@ pub(super) async fn cram<S: Store>(
     client: &mut Client,
     cram: &Cram,
 ) -> Result<Answer, AtError> {
-    client.identity = Identity::Stranger;
+    client.forget();
     let challenge = redeem(server, client)?;
     // Once the client has deleted the secret there is none, whatever the server was started with.
     let deleted = server.store.get(key::CRAM_SECRET_DELETED).await?.is_some();
@@ -28,6 +28,7 @@ pub(super) async fn cram<S: Store>(
         return Err(AtError::new(ErrorCode::Unauthenticated, "Authentication Failed"));
     }
     client.identity = Identity::Owner;
+    client.by_cram = true;
     tracing::info!("the owner authenticated by CRAM");
     Ok(Answer::text("success"))
 }

@@ -1,18 +1,28 @@
 //! `delete` (reference page section 2.11).
 
 use atsign_protocol::verb::{Delete, Deleted, NotifyOperation};
-use atsign_protocol::{AtError, AtKey, ErrorCode, ImmutableRecord, MetadataChange, key};
+use atsign_protocol::{AtError, AtKey, ErrorCode, ImmutableRecord, Intent, MetadataChange, key};
 
 use crate::atserver::AtServer;
 use crate::notifications::of_change;
-use crate::session::Answer;
+use crate::session::{Answer, Client};
 use crate::store::notifications::Posting;
 use crate::store::{Change, Operation, Store};
 
-pub(super) async fn delete<S: Store>(server: &AtServer<S>, delete: &Delete) -> Result<Answer, AtError> {
+pub(super) async fn delete<S: Store>(
+    server: &AtServer<S>,
+    client: &Client,
+    delete: &Delete,
+) -> Result<Answer, AtError> {
     match &delete.key {
-        Deleted::CramSecret => delete_secret(server).await,
-        Deleted::Key(key) => delete_key(server, key, delete.force, !delete.uncommitted).await,
+        Deleted::CramSecret => {
+            client.authorize("delete", Intent::Write, key::CRAM_SECRET)?;
+            delete_secret(server).await
+        }
+        Deleted::Key(key) => {
+            client.authorize("delete", Intent::Write, &key.to_string())?;
+            delete_key(server, key, delete.force, !delete.uncommitted).await
+        }
     }
 }
 

@@ -4,14 +4,19 @@ use atsign_protocol::verb::From;
 use atsign_protocol::{AtError, ErrorCode};
 use uuid::Uuid;
 
+use super::config;
 use crate::atserver::AtServer;
 use crate::session::{Answer, Challenge, Client};
+use crate::store::Store;
 
-pub(super) async fn from<S>(
+pub(super) async fn from<S: Store>(
     server: &AtServer<S>,
     client: &mut Client,
     from: &From,
 ) -> Result<Answer, AtError> {
+    if from.at_sign != server.at_sign && config::is_blocked(server, &from.at_sign).await? {
+        return Err(AtError::new(ErrorCode::BlockedConnection, "Unable to connect"));
+    }
     if let Some(config) = &from.client {
         client.json_errors = config.reads_json_errors();
     }

@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use atsign_protocol::verb::Info;
+use atsign_protocol::{AtError, Enrollment};
 use serde::Serialize;
 
-use crate::session::Answer;
+use crate::atserver::AtServer;
+use crate::enrollments;
+use crate::session::{Answer, Client};
+use crate::store::Store;
 
 /// What `info` and `stats` call the version of this server.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -18,16 +22,30 @@ struct Told {
     uptime_as_words: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     uptime_as_millis: Option<u128>,
+    #[serde(rename = "apkam_metadata", skip_serializing_if = "Option::is_none")]
+    apkam_metadata: Option<Enrollment>,
 }
 
-pub(super) fn info(uptime: Duration, info: Info) -> Answer {
+pub(super) async fn info<S: Store>(
+    server: &AtServer<S>,
+    client: &Client,
+    info: Info,
+) -> Result<Answer, AtError> {
+    let uptime = server.uptime();
+    let apkam_metadata = match &client.access {
+        Some(access) if !info.brief => {
+            Some(enrollments::find(server, &access.enrollment_id).await?.enrollment)
+        }
+        _ => None,
+    };
     let told = Told {
         version: VERSION,
         uptime_as_words: (!info.brief).then(|| words(uptime)),
         uptime_as_millis: info.brief.then_some(uptime.as_millis()),
+        apkam_metadata,
     };
     // Texts and a number always serialise.
-    Answer::text(serde_json::to_string(&told).unwrap_or_default())
+    Ok(Answer::Text(serde_json::to_string(&told).unwrap_or_default()))
 }
 
 fn words(uptime: Duration) -> String {

@@ -2,7 +2,7 @@
 
 use atsign_protocol::answer::{MetadataAnswer, WholeAnswer};
 use atsign_protocol::verb::{LocalLookup, Lookup, Operation, ProxyLookup};
-use atsign_protocol::{AtError, AtKey, Visibility};
+use atsign_protocol::{AtError, AtKey, Intent, Visibility};
 
 use super::remote;
 use crate::atserver::AtServer;
@@ -18,9 +18,11 @@ const DEPTH: usize = 3;
 /// Exactly the named key; references are answered as they are.
 pub(super) async fn llookup<S: Store>(
     server: &AtServer<S>,
+    client: &Client,
     llookup: &LocalLookup,
 ) -> Result<Answer, AtError> {
     let key = llookup.key.to_string();
+    client.authorize("llookup", Intent::Read, &key)?;
     let record = existing(server, &key).await?;
     Ok(answer(server, &key, record, llookup.operation))
 }
@@ -34,11 +36,11 @@ pub(super) async fn lookup<S: Store>(
 ) -> Result<Answer, AtError> {
     let Lookup { operation, mut key, bypass_cache } = lookup;
     if client.is_owner() {
+        key.visibility = Visibility::SharedWith(server.at_sign.clone());
+        client.authorize("lookup", Intent::Read, &key.to_string())?;
         if key.owner != server.at_sign {
-            key.visibility = Visibility::SharedWith(server.at_sign.clone());
             return remote::look_up(server, key, operation, bypass_cache).await;
         }
-        key.visibility = Visibility::SharedWith(server.at_sign.clone());
     } else if let Some(peer) = client.peer() {
         key.visibility = Visibility::SharedWith(peer.clone());
     } else {
@@ -51,18 +53,19 @@ pub(super) async fn lookup<S: Store>(
         }
         key.visibility = Visibility::Public;
     }
-    resolved(server, &key, operation).await
+    resolved(server, client, &key, operation).await
 }
 
 /// Public data, of our own atSign without a detour.
 pub(super) async fn plookup<S: Store>(
     server: &AtServer<S>,
+    client: &Client,
     plookup: &ProxyLookup,
 ) -> Result<Answer, AtError> {
     if plookup.key.owner != server.at_sign {
         return remote::look_up(server, plookup.key.clone(), plookup.operation, plookup.bypass_cache).await;
     }
-    resolved(server, &plookup.key, plookup.operation).await
+    resolved(server, client, &plookup.key, plookup.operation).await
 }
 
 async fn existing<S: Store>(server: &AtServer<S>, key: &str) -> Result<Record, AtError> {
@@ -72,6 +75,7 @@ async fn existing<S: Store>(server: &AtServer<S>, key: &str) -> Result<Record, A
 /// The key's answer, its value taken from where it refers to.
 async fn resolved<S: Store>(
     server: &AtServer<S>,
+    client: &Client,
     key: &AtKey,
     operation: Operation,
 ) -> Result<Answer, AtError> {
@@ -84,7 +88,7 @@ async fn resolved<S: Store>(
                 return Ok(Answer::Null);
             }
             followed += 1;
-            record.value = referred(server, key, target).await?.value;
+            record.value = referred(server, client, key, target).await?.value;
         }
     }
     Ok(answer(server, &name, record, operation))
@@ -92,13 +96,20 @@ async fn resolved<S: Store>(
 
 /// What a reference names: with the visibility of the key that refers, else public. So nobody reads more through a
 /// reference than by asking.
-async fn referred<S: Store>(server: &AtServer<S>, from: &AtKey, target: &str) -> Result<Record, AtError> {
+async fn referred<S: Store>(
+    server: &AtServer<S>,
+    client: &Client,
+    from: &AtKey,
+    target: &str,
+) -> Result<Record, AtError> {
     let missing = || AtError::key_not_found(target);
     let target = AtKey::parse(target).map_err(|_| missing())?;
     let public = AtKey { visibility: Visibility::Public, cached: false, ..target };
     let visible = AtKey { visibility: from.visibility.clone(), ..public.clone() };
     for key in [visible, public] {
-        if let Some(record) = server.store.get(&key.to_string()).await?
+        let key = key.to_string();
+        if client.may_read(&key)
+            && let Some(record) = server.store.get(&key).await?
             && record.metadata.is_active(server.now())
         {
             return Ok(record);

@@ -1,20 +1,29 @@
 //! What each verb does. The request is a value of the protocol; nothing here knows of sockets.
 
+mod batch;
+mod config;
 mod cram;
 mod delete;
+mod enroll;
+mod enroll_request;
 mod from;
 mod info;
+mod keys;
 mod lookup;
 mod monitor;
 mod noop;
 mod notifications;
 mod notify;
+mod otp;
 mod pkam;
 mod pol;
 mod remote;
 mod scan;
 mod stats;
+mod sync;
 mod update;
+
+pub(crate) use enroll_request::Requests;
 
 use std::io;
 
@@ -37,18 +46,20 @@ where
     S: Store,
     T: AsyncWrite + Unpin + Send,
 {
+    let by = client.is_owner().then_some(&server.at_sign);
+    server.access_log.note_command(&server.store, &command, by, server.now()).await;
     Ok(match command {
         Command::From(from) => from::from(server, client, &from).await,
         Command::Cram(cram) => cram::cram(server, client, &cram).await,
         Command::Pkam(pkam) => pkam::pkam(server, client, &pkam).await,
-        Command::Update(update) => update::update(server, update).await,
-        Command::UpdateMeta(update) => update::update_meta(server, update).await,
-        Command::Delete(delete) => delete::delete(server, &delete).await,
-        Command::LocalLookup(llookup) => lookup::llookup(server, &llookup).await,
+        Command::Update(update) => update::update(server, client, update).await,
+        Command::UpdateMeta(update) => update::update_meta(server, client, update).await,
+        Command::Delete(delete) => delete::delete(server, client, &delete).await,
+        Command::LocalLookup(llookup) => lookup::llookup(server, client, &llookup).await,
         Command::Lookup(lookup) => lookup::lookup(server, client, lookup).await,
-        Command::ProxyLookup(plookup) => lookup::plookup(server, &plookup).await,
+        Command::ProxyLookup(plookup) => lookup::plookup(server, client, &plookup).await,
         Command::Scan(scan) => return scan::scan(server, client, &scan, writer).await,
-        Command::Info(info) => Ok(info::info(server.uptime(), info)),
+        Command::Info(info) => info::info(server, client, info).await,
         Command::Noop(noop) => Ok(noop::noop(noop).await),
         Command::Pol => pol::pol(server, client).await,
         Command::Notify(Notifying::List(list)) => {
@@ -56,7 +67,13 @@ where
         }
         Command::Notify(notifying) => notify::notify(server, client, notifying).await,
         Command::Monitor(monitor) => monitor::monitor(server, client, &monitor).await,
-        Command::Stats(stats) => stats::stats(server, client, &stats).await,
+        Command::Stats(stats) => return stats::stats(server, client, &stats, writer).await,
+        Command::Sync(sync) => return sync::sync(server, client, &sync, writer).await,
+        Command::Batch(batch) => return batch::batch(server, client, batch, writer).await,
+        Command::Otp(otp) => otp::otp(server, client, otp).await,
+        Command::Enroll(enroll) => return enroll::enroll(server, client, enroll, writer).await,
+        Command::Keys(keys) => return keys::keys(server, client, keys, writer).await,
+        Command::Config(config) => config::config(server, client, config).await,
         // The session ends before it comes to this.
         Command::Exit => Ok(Answer::Null),
     })

@@ -19,6 +19,6 @@ pub(super) async fn monitor<S: Store>(
         return Err(AtError::new(ErrorCode::Unauthenticated, text));
     }
     let regex = monitor.regex.as_deref().map(|pattern| regex(pattern, client)).transpose()?;
-    client.watching = Some(Box::new(Watching::start(server, monitor, regex).await?));
+    client.watching = Some(Box::new(Watching::start(server, monitor, regex, client.access.clone()).await?));
     Ok(Answer::Prompt)
 }

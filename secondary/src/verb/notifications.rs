@@ -3,7 +3,7 @@
 use std::io;
 
 use atsign_protocol::verb::NotificationList;
-use atsign_protocol::{AtError, Millis};
+use atsign_protocol::{AtError, Intent, Millis};
 use serde_json::json;
 use tokio::io::AsyncWrite;
 
@@ -43,7 +43,8 @@ where
             Err(error) => return Ok(Err(error.into())),
         };
         after = notification.seq;
-        let wanted = list.to.is_none_or(|to| notification.at <= to)
+        let wanted = client.may_read(&notification.key)
+            && list.to.is_none_or(|to| notification.at <= to)
             && peer.as_ref().is_none_or(|peer| *peer == notification.sender)
             && regex.as_ref().is_none_or(|regex| {
                 regex.is_match(&notification.key) || regex.is_match(&notification.sender)
@@ -69,7 +70,7 @@ pub(super) async fn status<S: Store>(
     let found = server.store.notification(id).await?;
     // A stranger who guessed an id learns nothing; another server learns of its own.
     let found = found.filter(|found| {
-        client.is_owner()
+        (client.is_owner() && client.may_read(&found.key))
             || client
                 .peer()
                 .is_some_and(|peer| found.sender == peer.as_str() || found.recipient == peer.as_str())
@@ -78,8 +79,15 @@ pub(super) async fn status<S: Store>(
 }
 
 /// All that is known of it.
-pub(super) async fn fetch<S: Store>(server: &AtServer<S>, id: String) -> Result<Answer, AtError> {
+pub(super) async fn fetch<S: Store>(
+    server: &AtServer<S>,
+    client: &Client,
+    id: String,
+) -> Result<Answer, AtError> {
     let found = server.store.notification(id.clone()).await?;
+    if let Some(found) = &found {
+        client.authorize("notify", Intent::Read, &found.key)?;
+    }
     Ok(Answer::text(match found {
         Some(found) => stringified(&found, server.now()),
         None => json!({"id": id, "notificationStatus": "NotificationStatus.expired"}).to_string(),
@@ -87,7 +95,17 @@ pub(super) async fn fetch<S: Store>(server: &AtServer<S>, id: String) -> Result<
 }
 
 /// Forgets it; one to be sent is not sent.
-pub(super) async fn remove<S: Store>(server: &AtServer<S>, id: String) -> Result<Answer, AtError> {
+pub(super) async fn remove<S: Store>(
+    server: &AtServer<S>,
+    client: &Client,
+    id: String,
+) -> Result<Answer, AtError> {
+    // Only an enrollment's clients may be kept from it; others are spared the look.
+    if client.access.is_some()
+        && let Some(found) = server.store.notification(id.clone()).await?
+    {
+        client.authorize("notify", Intent::Write, &found.key)?;
+    }
     server.store.remove_notification(id).await?;
     Ok(Answer::text("success"))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use atsign_protocol::verb::{MessageType, Notify, NotifyAll, NotifyOperation, Notifying, Strategy};
-use atsign_protocol::{AtError, AtKey, AtSign, ErrorCode, Metadata, MetadataChange, Millis};
+use atsign_protocol::{AtError, AtKey, AtSign, ErrorCode, Intent, Metadata, MetadataChange, Millis};
 use uuid::Uuid;
 
 use super::notifications::{fetch, remove, status};
@@ -25,22 +25,22 @@ pub(super) async fn notify<S: Store>(
     match notifying {
         Notifying::One(notify) => match client.peer() {
             Some(peer) => receive(server, peer, notify).await,
-            None if client.is_owner() => Ok(Answer::text(send(server, notify).await?)),
+            None if client.is_owner() => Ok(Answer::text(send(server, client, notify).await?)),
             None => unproven(),
         },
-        Notifying::All(all) if client.is_owner() => send_to_all(server, all).await,
+        Notifying::All(all) if client.is_owner() => send_to_all(server, client, all).await,
         Notifying::All(_) => unproven(),
         Notifying::Status(id) => status(server, client, id).await,
         Notifying::Fetch(_) | Notifying::Remove(_) if !client.is_owner() => Err(AtError::unauthenticated()),
-        Notifying::Fetch(id) => fetch(server, id).await,
-        Notifying::Remove(id) => remove(server, id).await,
+        Notifying::Fetch(id) => fetch(server, client, id).await,
+        Notifying::Remove(id) => remove(server, client, id).await,
         // Written part by part, before it comes to this.
         Notifying::List(_) => Ok(Answer::Null),
     }
 }
 
 /// Takes the owner's notification for delivery, and returns its id.
-async fn send<S: Store>(server: &AtServer<S>, notify: Notify) -> Result<String, AtError> {
+async fn send<S: Store>(server: &AtServer<S>, client: &Client, notify: Notify) -> Result<String, AtError> {
     let own = &server.at_sign;
     if notify.owner.as_ref().is_some_and(|owner| owner != own) {
         return Err(AtError::new(ErrorCode::Unauthorized, "notifications are sent of own keys only"));
@@ -48,6 +48,7 @@ async fn send<S: Store>(server: &AtServer<S>, notify: Notify) -> Result<String, 
     let recipient = notify.recipient.clone().unwrap_or_else(|| own.clone());
     let now = server.now();
     let mut notification = notification(own, &recipient, notify, now)?;
+    client.authorize("notify", Intent::Write, &notification.key)?;
     let id = notification.id.clone();
     if recipient != *own {
         (notification.kind, notification.status) = (Kind::Sent, Status::Queued);
@@ -57,12 +58,16 @@ async fn send<S: Store>(server: &AtServer<S>, notify: Notify) -> Result<String, 
     Ok(id)
 }
 
-async fn send_to_all<S: Store>(server: &AtServer<S>, all: NotifyAll) -> Result<Answer, AtError> {
+async fn send_to_all<S: Store>(
+    server: &AtServer<S>,
+    client: &Client,
+    all: NotifyAll,
+) -> Result<Answer, AtError> {
     let mut ids = BTreeMap::new();
     for recipient in all.recipients {
         // One id each, whatever was given: they are told apart by it.
         let notify = Notify { id: None, recipient: Some(recipient.clone()), ..all.notify.clone() };
-        ids.insert(recipient.to_string(), send(server, notify).await?);
+        ids.insert(recipient.to_string(), send(server, client, notify).await?);
     }
     // Texts always serialise.
     Ok(Answer::Spaced(serde_json::to_string(&ids).unwrap_or_default()))

@@ -13,6 +13,7 @@ use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
 use crate::atserver::AtServer;
+use crate::enrollments;
 use crate::session::{Answer, Client, Identity};
 use crate::store::Store;
 
@@ -27,20 +28,24 @@ pub(super) async fn pkam<S: Store>(
     client: &mut Client,
     pkam: &Pkam,
 ) -> Result<Answer, AtError> {
-    client.identity = Identity::Stranger;
+    client.forget();
     let challenge = redeem(server, client);
-    // There are no enrollments, so none of them is valid; said before anything about the challenge.
-    if let Some(id) = &pkam.enrollment_id {
-        return Err(AtError::enrollment_expired(id));
-    }
+    // Where an enrollment stands is said before anything about the challenge.
+    let (public_key, access) = match &pkam.enrollment_id {
+        Some(id) => {
+            let (enrollment, access) = enrollments::access(server, &id.to_lowercase()).await?;
+            (Some(enrollment.apkam_public_key), Some(access))
+        }
+        None => (server.store.get(key::PKAM_PUBLIC_KEY).await?.and_then(|record| record.value), None),
+    };
     let challenge = challenge?;
-    let public_key = server.store.get(key::PKAM_PUBLIC_KEY).await?.and_then(|record| record.value);
     let public_key = public_key.ok_or_else(|| AtError::key_not_found(key::PKAM_PUBLIC_KEY))?;
     if !proves(&public_key, &challenge, pkam) {
         tracing::warn!("a client failed to authenticate by PKAM");
         return Err(AtError::new(ErrorCode::Unauthenticated, "pkam authentication failed"));
     }
     client.identity = Identity::Owner;
+    client.access = access;
     tracing::info!("the owner authenticated by PKAM");
     Ok(Answer::text("success"))
 }

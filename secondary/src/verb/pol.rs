@@ -8,7 +8,7 @@ use crate::peers::{PeerError, Purpose};
 use crate::session::{Answer, Client, Identity};
 
 pub(super) async fn pol<S>(server: &AtServer<S>, client: &mut Client) -> Result<Answer, AtError> {
-    client.identity = Identity::Stranger;
+    client.forget();
     let Some((claimed, challenge)) = client.claim.take() else {
         let text = "You must execute a 'from:' command before you may run the pol command";
         return Err(AtError::new(ErrorCode::InternalServerException, text).and_close());

@@ -48,7 +48,7 @@ where
             Err(error) => return Ok(Err(error.into())),
         };
         let full = keys.len() == PAGE;
-        for shown in keys.iter().filter_map(|key| view.show(key)) {
+        for shown in keys.iter().filter(|key| client.may_read(key)).filter_map(|key| view.show(key)) {
             if !std::mem::take(&mut first) {
                 writer.push(b",").await?;
             }

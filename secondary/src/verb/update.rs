@@ -1,15 +1,19 @@
 //! `update`, `update:json` and `update:meta` (reference page sections 2.9 and 2.10).
 
 use atsign_protocol::verb::{NotifyOperation, Subject, Update, UpdateMeta};
-use atsign_protocol::{AtError, AtKey, AtSign, ErrorCode, MetadataChange, key};
+use atsign_protocol::{AtError, AtKey, AtSign, ErrorCode, Intent, MetadataChange, key};
 
 use crate::atserver::AtServer;
 use crate::notifications::of_change;
-use crate::session::Answer;
+use crate::session::{Answer, Client};
 use crate::store::notifications::Posting;
 use crate::store::{Change, Operation, Store};
 
-pub(super) async fn update<S: Store>(server: &AtServer<S>, update: Update) -> Result<Answer, AtError> {
+pub(super) async fn update<S: Store>(
+    server: &AtServer<S>,
+    client: &Client,
+    update: Update,
+) -> Result<Answer, AtError> {
     let Update { uncommitted, key, metadata, value } = update;
     let (key, committed) = match key {
         Subject::PkamPublicKey => (key::PKAM_PUBLIC_KEY.to_owned(), false),
@@ -18,15 +22,18 @@ pub(super) async fn update<S: Store>(server: &AtServer<S>, update: Update) -> Re
             storable(&AtKey::new(false, visibility, &entity, server.at_sign.clone())?, &server.at_sign)?
         }
     };
+    client.authorize("update", Intent::Write, &key)?;
     put(server, key, Some(value), metadata, Operation::UpdateAll, committed && !uncommitted).await
 }
 
 pub(super) async fn update_meta<S: Store>(
     server: &AtServer<S>,
+    client: &Client,
     update: UpdateMeta,
 ) -> Result<Answer, AtError> {
     let UpdateMeta { uncommitted, key, metadata } = update;
     let (key, committed) = storable(&key, &server.at_sign)?;
+    client.authorize("update", Intent::Write, &key)?;
     put(server, key, None, metadata, Operation::UpdateMeta, committed && !uncommitted).await
 }
 

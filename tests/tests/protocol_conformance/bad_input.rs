@@ -7,7 +7,9 @@ use crate::{owner, stranger};
 /// Lines of a stranger.
 const OF_A_STRANGER: &[(&str, &str)] = &[
     ("hello", "AT0003-Exception: invalid command"),
-    ("sync:from:-1:limit:10", "AT0003-Exception: invalid command"),
+    ("sync:from:-1:limit:10", "AT0401-Exception: Command cannot be executed without auth"),
+    ("batch:[]", "AT0401-Exception: Command cannot be executed without auth"),
+    ("config:block:show", "AT0401-Exception: Command cannot be executed without auth"),
     ("from", "AT0003-Exception: invalid command: this verb needs an argument"),
     ("from:", "AT0003-Exception: invalid command: this verb needs an argument"),
     ("from:@", "AT0003-Exception: invalid command: from needs one atSign"),
@@ -47,7 +49,13 @@ const OF_A_STRANGER: &[(&str, &str)] = &[
 /// Lines of the owner.
 const OF_THE_OWNER: &[(&str, &str)] = &[
     ("hello", "AT0003-Invalid syntax : invalid command"),
-    ("batch:[]", "AT0003-Invalid syntax : invalid command"),
+    ("sync:5", "AT0003-Invalid syntax : invalid command: sync knows sync:from only"),
+    ("sync:from:x", "AT0003-Invalid syntax : invalid command: sync has a number missing"),
+    ("batch:", "AT0003-Invalid syntax : invalid command: this verb needs an argument"),
+    ("config:block:add:bob", "AT0003-Invalid syntax : invalid command: an atSign begins with @"),
+    ("config:block:list", "AT0003-Invalid syntax : invalid command: config:block knows add, remove and show"),
+    ("config:set:autoNotify=5", "AT0022-Illegal arguments : this is no value of autoNotify"),
+    ("config:print:none", "AT0011-Internal server exception : there is no setting of that name"),
     ("update:x@alice", "AT0003-Invalid syntax : invalid command: no value after the key"),
     ("update:x@alice ", "AT0003-Invalid syntax : invalid command: no value after the key"),
     ("update:ttl:-1:x@alice 1", "AT0003-Invalid syntax : invalid command: ttl cannot be less than 0"),
@@ -125,10 +133,7 @@ const OF_THE_OWNER: &[(&str, &str)] = &[
     ),
     ("stats:0", "AT0003-Invalid syntax : invalid command: a stats id is a number from 1"),
     ("stats:-1", "AT0003-Invalid syntax : invalid command: a stats id is a number from 1"),
-    (
-        "stats:99",
-        "AT0022-Illegal arguments : stats 99 is not served: 3 (last commit id), 4 (storage size) and 7 (version) are",
-    ),
+    ("stats:99", "AT0022-Illegal arguments : stats 99 does not exist: 1 to 15 do"),
 ];
 
 #[test]

@@ -3,23 +3,30 @@
 //! The tests of one server share it and keep apart by the names of their keys; what needs a server of its own starts
 //! one.
 
+mod apkam;
 mod bad_input;
+mod batch;
+mod config;
 mod connections;
 mod cram;
 mod delete;
+mod enroll;
 mod framing;
 mod from;
 mod info;
+mod keys;
 mod llookup;
 mod lookup;
 mod monitor;
 mod noop;
 mod notify;
+mod otp;
 mod pkam;
 mod plookup;
 mod pol;
 mod scan;
 mod stats;
+mod sync;
 mod tls;
 mod update;
 mod update_meta;

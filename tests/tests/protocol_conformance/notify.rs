@@ -157,9 +157,9 @@ fn of_the_latest_only_so_many_are_sent() -> Result<()> {
     bob.signal("CONT")?;
     delivered(&mut at_alice, &last)?;
     let mut at_bob = bob.connect_as_owner()?;
-    let list = json(&mut at_bob, "notify:list:place")?;
+    let placed = json(&mut at_bob, "notify:list:place")?;
     let values: Vec<_> =
-        list.as_array().into_iter().flatten().filter_map(|entry| entry["value"].as_str()).collect();
+        placed.as_array().into_iter().flatten().filter_map(|entry| entry["value"].as_str()).collect();
     // One of the others may have been on its way already.
     ensure!(values.last() == Some(&"3") && values.len() <= 2, "{values:?}");
     Ok(())

@@ -1,4 +1,4 @@
-//! `stats` (reference page section 2.15), as far as it is served.
+//! `stats` (reference page section 2.15).
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -39,5 +39,78 @@ fn the_last_commit_id_may_be_asked_of_some_keys_only() -> Result<()> {
     data(&mut client, "update:stats.other@alice 1")?;
     assert_eq!(figures(r"stats:3:stats\.some")?[0]["value"], id);
     assert_eq!(figures("stats:3:stats.nothing.has.this.name")?[0]["value"], "-1");
+    Ok(())
+}
+
+/// The value of a figure that is JSON in a text.
+fn inner(figure: &Value) -> Result<Value> {
+    Ok(serde_json::from_str(figure["value"].as_str().context("no text")?)?)
+}
+
+#[test]
+fn every_figure_is_told() -> Result<()> {
+    let figures = figures("stats")?;
+    let names: Vec<_> = figures.iter().filter_map(|figure| figure["name"].as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "activeInboundConnections",
+            "activeOutboundConnections",
+            "lastCommitID",
+            "secondaryStorageSize",
+            "topAtSigns",
+            "topKeys",
+            "secondaryServerVersion",
+            "LastLoggedInDatetime",
+            "diskSize",
+            "LastPkam",
+            "NotificationCount",
+            "CommitLogCompactionStats",
+            "AccessLogCompactionStats",
+            "NotificationCompactionStats",
+            "LatestCommitEntryOfEachKey",
+        ]
+    );
+    assert!(figures[0]["value"].as_str().and_then(|count| count.parse().ok()) > Some(0_u32));
+    for json in [4, 5, 8, 10, 11, 12, 13, 14] {
+        assert!(inner(&figures[json])?.is_object(), "{}", figures[json]);
+    }
+    assert_eq!(figures[9]["value"], "Not Available");
+    Ok(())
+}
+
+#[test]
+fn the_commit_log_is_told_key_by_key() -> Result<()> {
+    let mut client = owner()?;
+    let id: i64 = data(&mut client, "update:stats.\"log\"@alice 1")?.parse()?;
+    let gone: i64 = data(&mut client, "delete:stats.log.gone@alice")?.parse()?;
+    let commits = inner(&figures(r"stats:15:stats\.\W?log")?[0])?;
+    assert_eq!(
+        commits,
+        serde_json::json!({"stats.\"log\"@alice": [id, "*"], "stats.log.gone@alice": [gone, "-"]})
+    );
+    Ok(())
+}
+
+#[test]
+fn who_came_and_what_was_looked_up_is_counted() -> Result<()> {
+    let server = atsign_tests::secondary::Secondary::start("@count")?;
+    let mut client = server.connect_as_owner()?;
+    let mut stranger = server.connect()?;
+    data(&mut client, "update:public:often@count 1")?;
+    data(&mut client, "update:public:seldom@count 1")?;
+    for lookup in ["often", "often", "seldom"] {
+        assert_eq!(data(&mut stranger, &format!("lookup:{lookup}@count"))?, "1");
+    }
+    let answer = client.request("stats:5,6,8")?;
+    let figures: Vec<Value> = serde_json::from_str(
+        answer
+            .strip_prefix("data: ")
+            .and_then(|rest| rest.strip_suffix("\n@count@"))
+            .context(answer.clone())?,
+    )?;
+    assert_eq!(inner(&figures[0])?, serde_json::json!({"@count": 1}));
+    assert_eq!(inner(&figures[1])?, serde_json::json!({"often@count": 2, "seldom@count": 1}));
+    assert!(figures[2]["value"].as_str().is_some_and(|time| time.ends_with('Z')), "{}", figures[2]);
     Ok(())
 }
