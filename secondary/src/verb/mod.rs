@@ -11,7 +11,7 @@ mod notifications;
 mod notify;
 mod pkam;
 mod pol;
-mod remote;
+pub(crate) mod remote;
 mod scan;
 mod stats;
 mod update;
