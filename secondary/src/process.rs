@@ -22,7 +22,7 @@ use crate::peers::Peers;
 use crate::settings::Settings;
 use crate::store::{Config, End, Opening, SqliteStore, open};
 use crate::tls::Certificates;
-use crate::{activation, listener, notifications, storage};
+use crate::{activation, listener, notifications, storage, verb};
 
 /// The exit codes, for `--help`.
 pub const EXIT_CODES: &str = "Exit codes:
@@ -52,6 +52,12 @@ enum Exit {
 
 /// Closing the store may take so long: a volume that hangs must not keep the pod.
 const CLOSING: Duration = Duration::from_secs(10);
+
+/// Threads that look up the names of other servers: one that hangs in it keeps its memory.
+const BLOCKING: usize = 4;
+
+/// Copies that are due are fetched again so often, beside when they are asked for.
+const REFRESH_EVERY: Duration = Duration::from_hours(24);
 
 /// `limits.json` is looked at so often.
 const LIMITS_EVERY: Duration = Duration::from_secs(5);
@@ -91,7 +97,8 @@ fn start(options: &Options) -> Exit {
             return Exit::Defect;
         }
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().max_blocking_threads(BLOCKING).enable_all().build();
     let exit = match runtime {
         Ok(runtime) => runtime.block_on(serve(options, &logs)).unwrap_or_else(|exit| exit),
         Err(error) => {
@@ -187,6 +194,7 @@ async fn serve(options: &Options, logs: &Logs) -> Result<Exit, Exit> {
     let _ = admin.server.set(server);
     tracing::info!(listen = %options.listen, "serving");
     tokio::spawn(make_signing_keys(Arc::clone(&server_of_keys)));
+    tokio::spawn(refresh_copies(Arc::clone(&server_of_keys)));
     tokio::spawn(notifications::sender::run(server_of_keys));
 
     tokio::select! {
@@ -299,6 +307,16 @@ async fn make_signing_keys(server: Arc<AtServer<SqliteStore>>) {
     while let Err(error) = server.peers.signing.prepare(&server.store, &server.at_sign).await {
         tracing::warn!(%error, "the signing keys are not there yet");
         tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Keeps copies of other atSigns' data from growing old.
+async fn refresh_copies(server: Arc<AtServer<SqliteStore>>) {
+    loop {
+        tokio::time::sleep(REFRESH_EVERY).await;
+        if let Err(error) = verb::remote::refresh(&server).await {
+            tracing::warn!(%error, "not all copies were refreshed");
+        }
     }
 }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use atsign_protocol::{Field, MetadataChange};
 use atsign_secondary::epoch::{TakeoverError, Term};
+use atsign_secondary::store::notifications::{Details, Kind, Notification, Outcome, Posting, Search, Status};
 use atsign_secondary::store::{
-    Change, Config, End, Operation, Page, SqliteStore, Store, StoreError, Visit, open,
+    Change, Config, End, Notifications as _, Operation, Page, SqliteStore, Store, StoreError, Visit, open,
 };
 use tokio::sync::oneshot;
 
@@ -293,4 +294,89 @@ async fn the_access_log_forgets_its_oldest_entries() {
     assert_eq!(visits.last, Some(19));
     store.stop();
     end.await.expect("end");
+}
+
+/// Notifications expire then; the store looks at the real clock too.
+const END: i64 = 4_000_000_000_000;
+
+fn notification(kind: Kind, id: &str, other: &str) -> Notification {
+    let (sender, recipient) = if kind == Kind::Sent { ("@alice", other) } else { (other, "@alice") };
+    Notification {
+        seq: 0,
+        id: id.to_owned(),
+        kind,
+        sender: sender.to_owned(),
+        recipient: recipient.to_owned(),
+        at: NOW,
+        expires_at: END,
+        status: if kind == Kind::Sent { Status::Queued } else { Status::Delivered },
+        notifier: "SYSTEM".to_owned(),
+        key: format!("{recipient}:{id}{sender}"),
+        details: Details::default(),
+        value: None,
+    }
+}
+
+fn posting(notification: Notification, change: Option<Change>) -> Posting {
+    Posting { notification, change, tells_of_change: false }
+}
+
+#[tokio::test]
+async fn a_notification_that_is_received_again_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let opened = opened(folder.path(), "pod-1").await;
+    let receive = async |value| {
+        let change = put("cached:@alice:x@bob", value);
+        let posting = posting(notification(Kind::Received, "1", "@bob"), Some(change));
+        opened.store.post(posting, NOW).await.expect("posted").new
+    };
+    assert!(receive("first").await);
+    assert!(!receive("again").await);
+    assert_eq!(value(&opened.store, "cached:@alice:x@bob").await.as_deref(), Some("first"));
+    // Another sender may have chosen the same id.
+    let other = posting(notification(Kind::Received, "1", "@carol"), None);
+    assert!(opened.store.post(other, NOW).await.expect("posted").new);
+}
+
+#[tokio::test]
+async fn one_sender_cannot_fill_the_store() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let opened = opened(folder.path(), "pod-1").await;
+    for number in 0..1010 {
+        let posting = posting(notification(Kind::Received, &number.to_string(), "@bob"), None);
+        opened.store.post(posting, NOW).await.expect("posted");
+    }
+    let search = Search { after: 0, since: 0, now: NOW };
+    let first = opened.store.next_received(search).await.expect("an answer").expect("a notification");
+    assert_eq!(first.id, "10");
+}
+
+#[tokio::test]
+async fn what_waits_is_sent_in_order_until_it_expires_and_is_due_at_once_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = opened(folder.path(), "pod-1").await;
+    for id in ["1", "2"] {
+        let posting = posting(notification(Kind::Sent, id, "@bob"), None);
+        first.store.post(posting, NOW).await.expect("posted");
+    }
+    let store = &first.store;
+    assert_eq!(store.due_recipients(false, 9, NOW).await.expect("an answer"), ["@bob"]);
+    let next = store.next_to_send("@bob".into(), NOW).await.expect("an answer").expect("the first");
+    assert_eq!(next.id, "1");
+    store.settle(Outcome::Later("@bob".into(), NOW + 200, 200)).await.expect("settled");
+    assert!(store.due_recipients(true, 9, NOW).await.expect("an answer").is_empty());
+    assert_eq!(store.next_due(NOW).await.expect("an answer"), Some(NOW + 200));
+    assert_eq!(first.stop().await, End::Released);
+
+    let second = opened(folder.path(), "pod-2").await;
+    let store = &second.store;
+    store.settle(Outcome::Started).await.expect("settled");
+    assert_eq!(store.due_recipients(false, 9, NOW).await.expect("an answer"), ["@bob"]);
+    store.settle(Outcome::Delivered(next.seq, "@bob".into())).await.expect("settled");
+    let next = store.next_to_send("@bob".into(), NOW).await.expect("an answer").expect("the second");
+    assert_eq!(next.id, "2");
+    assert!(store.next_to_send("@bob".into(), END).await.expect("an answer").is_none());
+    assert!(store.due_recipients(false, 9, NOW).await.expect("an answer").is_empty());
+    let expired = store.notification("2".into()).await.expect("an answer").expect("still there");
+    assert_eq!(expired.status, Status::Expired);
 }

@@ -47,7 +47,9 @@ pub struct Secondary {
     /// Its files: `tls.crt`, `tls.key`, `cram`, `data`, `log`.
     pub folder: PathBuf,
     credentials: Arc<Credentials>,
-    guard: Child,
+    flags: Vec<String>,
+    /// One for each start. All live until the end: the first to go takes the folder away.
+    guards: Vec<Child>,
 }
 
 impl Credentials {
@@ -101,9 +103,30 @@ impl Secondary {
         std::fs::write(folder.join("cram"), &secret)?;
         std::fs::create_dir(folder.join("data"))?;
         let (port, admin_port) = free_ports()?;
+        let at_sign = at_sign.to_owned();
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let (pid, guards) = (0, Vec::new());
+        let mut server = Self { at_sign, secret, pid, port, admin_port, folder, credentials, flags, guards };
+        server.spawn()?;
+        server.wait_until_it_serves()?;
+        Ok(server)
+    }
+
+    /// Kills it, and starts it again with the same files on the same ports.
+    pub fn restart(&mut self) -> Result<()> {
+        self.signal("KILL")?;
+        while self.is_alive() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.spawn()?;
+        self.wait_until_it_serves()
+    }
+
+    fn spawn(&mut self) -> Result<()> {
+        let Self { at_sign, port, admin_port, folder, .. } = &*self;
         let mut guard = Command::new("sh")
             .args(["-c", GUARD, "guard"])
-            .arg(&folder)
+            .arg(folder)
             .arg(binary("atsign-secondary")?)
             .args(["--at-sign", at_sign, "--listen", &format!("127.0.0.1:{port}")])
             .args(["--admin-listen", &format!("127.0.0.1:{admin_port}")])
@@ -115,18 +138,16 @@ impl Secondary {
             .arg(folder.join("tls.key"))
             .arg("--storage-dir")
             .arg(folder.join("data"))
-            .args(flags)
+            .args(&self.flags)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .context("start sh")?;
         let mut pid = String::new();
         BufReader::new(guard.stdout.take().context("the guard's standard output")?).read_line(&mut pid)?;
-        let pid = pid.trim().parse().with_context(|| format!("the guard printed {pid:?}"))?;
-        let at_sign = at_sign.to_owned();
-        let server = Self { at_sign, secret, pid, port, admin_port, folder, credentials, guard };
-        server.wait_until_it_serves()?;
-        Ok(server)
+        self.pid = pid.trim().parse().with_context(|| format!("the guard printed {pid:?}"))?;
+        self.guards.push(guard);
+        Ok(())
     }
 
     fn wait_until_it_serves(&self) -> Result<()> {
@@ -190,11 +211,13 @@ impl Secondary {
 
 impl Drop for Secondary {
     fn drop(&mut self) {
-        if let Some(mut stdin) = self.guard.stdin.take() {
-            let _ = stdin.flush();
+        for guard in self.guards.iter_mut().rev() {
+            if let Some(mut stdin) = guard.stdin.take() {
+                let _ = stdin.flush();
+            }
+            // The guard reaps its child before it ends.
+            let _ = guard.wait();
         }
-        // The guard reaps its child before it ends.
-        let _ = self.guard.wait();
     }
 }
 

@@ -17,7 +17,7 @@ mod notify;
 mod otp;
 mod pkam;
 mod pol;
-mod remote;
+pub(crate) mod remote;
 mod scan;
 mod stats;
 mod sync;

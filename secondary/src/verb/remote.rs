@@ -8,10 +8,13 @@ use super::lookup::answer;
 use crate::atserver::AtServer;
 use crate::peers::{Answered, Purpose};
 use crate::session::Answer;
-use crate::store::{Change, Operation, Store, StoreError};
+use crate::store::{Change, Operation, Page, Store, StoreError};
 
 /// A copy without a time to refresh is kept for so long: for `llookup`, not for `lookup`.
 const DAY: i64 = 24 * 60 * 60 * 1000;
+
+/// Copies that are looked through at a time.
+const PAGE: usize = 50;
 
 /// The key that an atSign's other keys are encrypted for. It hardly ever changes, and is asked for all the time.
 const PUBLIC_KEY: &str = "publickey";
@@ -52,6 +55,29 @@ pub(super) async fn look_up<S: Store>(
             Answer::Text(WholeAnswer { key: &bare, data, metadata: &metadata }.to_json())
         }
     })
+}
+
+/// Fetches the copies again whose time to refresh is past; those that are gone at their owner's go here too.
+pub(crate) async fn refresh<S: Store>(server: &AtServer<S>) -> Result<(), StoreError> {
+    let mut after = None;
+    loop {
+        let page = Page { after, prefix: "cached:".to_owned(), limit: PAGE };
+        let copies = server.store.scan(page, server.now()).await?;
+        for copy in &copies {
+            let Some(record) = server.store.get(copy).await? else { continue };
+            let due = record.metadata.refresh_at.is_some_and(|refresh_at| refresh_at < server.now());
+            if due && let Ok(key) = AtKey::parse(copy) {
+                let key = AtKey { cached: false, ..key };
+                if let Err(error) = look_up(server, key, Part::Value, true).await {
+                    tracing::debug!(copy, error = error.message(), "a copy was not refreshed");
+                }
+            }
+        }
+        if copies.len() < PAGE {
+            return Ok(());
+        }
+        after = copies.into_iter().next_back();
+    }
 }
 
 /// The keys that another atSign shares with us, as its server lists them.

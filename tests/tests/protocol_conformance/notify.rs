@@ -149,18 +149,39 @@ fn of_the_latest_only_so_many_are_sent() -> Result<()> {
     let (alice, bob) = (network.join("@alice")?, network.join("@bob")?);
     let mut at_alice = alice.connect_as_owner()?;
     bob.signal("STOP")?;
-    let mut last = String::new();
+    let mut newest = String::new();
     for number in 0..4 {
         let command = format!("notify:strategy:latest:notifier:wavi:@bob:place.wavi@alice:{number}");
-        last = data(&mut at_alice, &command)?;
+        newest = data(&mut at_alice, &command)?;
     }
     bob.signal("CONT")?;
-    delivered(&mut at_alice, &last)?;
+    delivered(&mut at_alice, &newest)?;
     let mut at_bob = bob.connect_as_owner()?;
     let placed = json(&mut at_bob, "notify:list:place")?;
     let values: Vec<_> =
         placed.as_array().into_iter().flatten().filter_map(|entry| entry["value"].as_str()).collect();
     // One of the others may have been on its way already.
     ensure!(values.last() == Some(&"3") && values.len() <= 2, "{values:?}");
+    Ok(())
+}
+
+#[test]
+fn what_waits_to_be_sent_survives_the_death_of_the_server() -> Result<()> {
+    let network = Network::start()?;
+    let (mut alice, mut bob) = (network.join("@alice")?, network.join("@bob")?);
+    bob.signal("STOP")?;
+    let mut at_alice = alice.connect_as_owner()?;
+    let mut newest = String::new();
+    for number in 0..20 {
+        newest = data(&mut at_alice, &format!("notify:@bob:n.wavi@alice:{number}"))?;
+    }
+    alice.restart()?;
+    // It may have missed them, and may die too: none is lost, and none is heard twice.
+    bob.restart()?;
+    delivered(&mut alice.connect_as_owner()?, &newest)?;
+    let list = json(&mut bob.connect_as_owner()?, "notify:list:n.wavi")?;
+    let values: Vec<_> =
+        list.as_array().into_iter().flatten().filter_map(|entry| entry["value"].as_str()).collect();
+    assert_eq!(values, (0..20).map(|number| number.to_string()).collect::<Vec<_>>());
     Ok(())
 }

@@ -128,3 +128,21 @@ fn many_at_once_each_get_their_own_answer() -> Result<()> {
         threads.into_iter().try_for_each(|thread| thread.join().ok().context("a thread failed")?)
     })
 }
+
+#[test]
+fn a_connection_that_died_is_made_anew_without_the_client_noticing() -> Result<()> {
+    let network = Network::start()?;
+    let (mut alice, bob) = (network.join("@alice")?, network.join("@bob")?);
+    data(&mut alice.connect_as_owner()?, "update:nc:@bob:phone.wavi@alice 1")?;
+    let mut at_bob = bob.connect_as_owner()?;
+    assert_eq!(data(&mut at_bob, "lookup:phone.wavi@alice")?, "1");
+    alice.restart()?;
+    assert_eq!(data(&mut at_bob, "lookup:phone.wavi@alice")?, "1");
+    alice.signal("TERM")?;
+    while alice.is_alive() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let refused = at_bob.request("lookup:phone.wavi@alice")?;
+    assert!(refused.starts_with("error:AT0021-"), "{refused}");
+    Ok(())
+}
