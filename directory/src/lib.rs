@@ -10,6 +10,7 @@ pub mod address_book;
 pub mod addresses;
 pub mod admin;
 pub mod connections;
+pub mod line;
 pub mod metrics;
 pub mod options;
 pub mod pace;

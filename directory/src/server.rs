@@ -13,10 +13,11 @@ use tracing::{debug, warn};
 
 use crate::addresses::Addresses;
 use crate::connections::{Connections, Slot};
+use crate::line::{Lines, MAX_LINE, Request};
 use crate::metrics::{Limit, Metrics};
 use crate::options::Limits;
 use crate::pace::{self, Pace, Paces};
-use crate::session::{MAX_LINE, PROMPT, Request, Session};
+use crate::session::{PROMPT, Session};
 
 /// Why a connection ended, where it is worth telling.
 type Ended = std::io::Result<()>;
@@ -102,7 +103,7 @@ impl Client<'_> {
         };
         self.send(&mut stream, PROMPT).await?;
 
-        let mut session = Session::default();
+        let (mut lines, mut session) = (Lines::default(), Session::default());
         let mut pace = Pace::new(self.limits.max_lookups_per_second, Instant::now());
         let mut chunk = [0; MAX_LINE];
         loop {
@@ -111,9 +112,9 @@ impl Client<'_> {
             };
             match read? {
                 0 => return Ok(()),
-                length => session.receive(&chunk[..length]),
+                length => lines.receive(&chunk[..length]),
             }
-            while let Some(request) = session.next_request() {
+            while let Some(request) = lines.next_request() {
                 let Request::Find(line) = request else {
                     return goodbye(&mut stream).await;
                 };

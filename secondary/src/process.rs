@@ -17,7 +17,7 @@ use crate::epoch::{TakeoverError, Term};
 use crate::limits::Limits;
 use crate::logs::Logs;
 use crate::memory::Gauge;
-use crate::options::{Command, CommandLine, Options, SecretSource, reference};
+use crate::options::{Command, CommandLine, Options, SecretSource};
 use crate::peers::Peers;
 use crate::settings::Settings;
 use crate::store::{Config, End, Opening, SqliteStore, open};
@@ -125,7 +125,7 @@ async fn serve(options: &Options, logs: &Logs) -> Result<Exit, Exit> {
         );
     }
 
-    if let Some(ignored) = reference::ignored(|name| std::env::var_os(name).is_some()) {
+    if let Some(ignored) = crate::options::reference::ignored(|name| std::env::var_os(name).is_some()) {
         tracing::info!(ignored, "variables of the reference server that mean nothing here");
     }
     if options.make_storage_dir
@@ -289,19 +289,6 @@ fn dead_holders(options: &Options) -> Box<dyn FnMut() -> Vec<String> + Send> {
     })
 }
 
-/// What connections may take: as told, and the defaults for what nobody is asked.
-fn bounds(options: &Options) -> Bounds {
-    let default = Bounds::default();
-    // With as many connections as there may be, the shortest time counts, unless it was told to be shorter still.
-    let idle = |max: Duration, default: Idle| Idle { max, min: default.min.min(max) };
-    Bounds {
-        connections: options.max_connections,
-        stranger_idle: idle(options.idle_timeout, default.stranger_idle),
-        proven_idle: idle(options.authenticated_idle_timeout, default.proven_idle),
-        ..default
-    }
-}
-
 /// What other servers check our word by is made while we serve already.
 async fn make_signing_keys(server: Arc<AtServer<SqliteStore>>) {
     while let Err(error) = server.peers.signing.prepare(&server.store, &server.at_sign).await {
@@ -336,6 +323,19 @@ async fn follow_limits(options: Options, server: Arc<AtServer<SqliteStore>>) {
             Err(error) => tracing::warn!(%error, "limits.json cannot be read; what it said before holds"),
         }
         tokio::time::sleep(LIMITS_EVERY).await;
+    }
+}
+
+/// What connections may take: as told, and the defaults for what nobody is asked.
+fn bounds(options: &Options) -> Bounds {
+    let default = Bounds::default();
+    // With as many connections as there may be, the shortest time counts, unless it was told to be shorter still.
+    let idle = |max: Duration, default: Idle| Idle { max, min: default.min.min(max) };
+    Bounds {
+        connections: options.max_connections,
+        stranger_idle: idle(options.idle_timeout, default.stranger_idle),
+        proven_idle: idle(options.authenticated_idle_timeout, default.proven_idle),
+        ..default
     }
 }
 

@@ -315,3 +315,26 @@ fn a_full_volume_refuses_changes_keeps_the_process_alive_and_recovers_by_itself(
     assert_eq!(server.stop(), Some(0));
     drop(small);
 }
+
+#[test]
+fn a_deployment_of_the_reference_server_runs_as_it_is_and_hears_what_is_ignored() {
+    let volume = Volume::new();
+    let mut server = volume.start_as_the_reference_server(&[
+        ("secondaryStoragePath", "storage/hive"),
+        ("commitLogPath", "storage/commitLog"),
+        ("inbound_idletime_millis", "1000"),
+        ("authenticated_inbound_idletime_millis", "60000"),
+        ("logLevel", "INFO"),
+    ]);
+    server.ready();
+    let mut owner = server.owner();
+    update(&mut owner, "phone", "1").expect("an answer");
+    assert!(!names(&volume.path("storage/hive")).is_empty());
+    let ignored = "commitLogPath (all data is in one store, in the storage directory)";
+    assert!(server.log().contains(ignored), "{}", server.log());
+
+    // Who has not proved who it is may be silent for a second, the owner for a minute.
+    let mut stranger = server.stranger();
+    assert_eq!(stranger.rest().expect("closed"), "");
+    assert!(value(&mut owner, "phone").starts_with("data:1\n"));
+}

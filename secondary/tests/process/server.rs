@@ -70,6 +70,30 @@ impl Volume {
     }
 }
 
+impl Volume {
+    /// Starts a server as a deployment of the reference server does: its arguments, its variables, its paths.
+    pub(crate) fn start_as_the_reference_server(&self, variables: &[(&str, &str)]) -> Server {
+        let certificates = self.path("certs");
+        fs::create_dir(&certificates).expect("folder");
+        fs::rename(self.path("tls.crt"), certificates.join("fullchain.pem")).expect("rename");
+        fs::rename(self.path("tls.key"), certificates.join("privkey.pem")).expect("rename");
+        let (port, admin) = free_ports();
+        let log = self.path("log");
+        let child = Command::new(env!("CARGO_BIN_EXE_atsign-secondary"))
+            .args(["-a", "@alice", "-p", &port.to_string(), "-s", SECRET])
+            .envs(variables.iter().copied())
+            // The one port that the reference server does not have.
+            .env("ATSIGN_ADMIN_LISTEN", format!("127.0.0.1:{admin}"))
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(File::create(&log).expect("log"))
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("the server starts");
+        Server { child, port, admin, log, authority: self.authority.clone() }
+    }
+}
+
 /// One process. Killed when dropped.
 pub(crate) struct Server {
     child: Child,
@@ -111,11 +135,15 @@ impl Server {
         Ok((status, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()))
     }
 
+    /// A connection of somebody.
+    pub(crate) fn stranger(&self) -> Client {
+        Client::connect_to(&format!("127.0.0.1:{}", self.port), "localhost", &self.authority)
+            .expect("connect")
+    }
+
     /// A connection of the owner.
     pub(crate) fn owner(&self) -> Client {
-        let mut client =
-            Client::connect_to(&format!("127.0.0.1:{}", self.port), "localhost", &self.authority)
-                .expect("connect");
+        let mut client = self.stranger();
         client.cram("@alice", SECRET).expect("cram");
         client
     }

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: what the continuous integration runs. Each suite prints its time, the end prints the sum.
 
 mod binaries;
+mod fuzz;
 mod hello;
 mod local;
 mod sdk;
@@ -22,7 +23,7 @@ const CLUSTER: &str = "atsign-test";
 /// Options of `test`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Run only this suite; may be given several times
+    /// Run only this suite; may be given several times [default: all but fuzz]
     #[arg(long, value_enum)]
     suite: Vec<Suite>,
     /// Leave the test cluster up for a look: `cargo xtask kubectl --name atsign-test …`
@@ -50,9 +51,12 @@ enum Suite {
     Cluster,
     /// The official SDK, with `cargo xtask local` and in a real cluster (target `cluster_sdk`)
     Sdk,
+    /// Every fuzz target for a short time; needs a nightly toolchain
+    Fuzz,
 }
 
 impl Suite {
+    /// What runs when nothing else is asked for.
     const ALL: [Self; 7] =
         [Self::Lint, Self::Nfs, Self::Unit, Self::Api, Self::Chart, Self::Cluster, Self::Sdk];
 
@@ -69,7 +73,7 @@ impl Suite {
 
     /// Whether it consists of this workspace's test programs.
     fn has_binaries(self) -> bool {
-        !matches!(self, Self::Lint | Self::Nfs)
+        !matches!(self, Self::Lint | Self::Nfs | Self::Fuzz)
     }
 
     fn needs_cluster(self) -> bool {
@@ -113,8 +117,11 @@ impl std::ops::AddAssign for Tally {
 /// # Errors
 /// The test cluster cannot be removed. Whatever fails in the tests, or cannot be built for them, is in the exit code.
 pub(crate) fn test(options: &Options) -> Result<ExitCode> {
-    let chosen = |suite: &Suite| options.suite.is_empty() || options.suite.contains(suite);
-    let suites: Vec<_> = Suite::ALL.into_iter().filter(chosen).collect();
+    let mut suites = Suite::ALL.to_vec();
+    if !options.suite.is_empty() {
+        suites.push(Suite::Fuzz);
+        suites.retain(|suite| options.suite.contains(suite));
+    }
     let cluster = Cluster::named(CLUSTER)?;
     let mut report = Report::default();
 
@@ -125,6 +132,12 @@ pub(crate) fn test(options: &Options) -> Result<ExitCode> {
         host::prepare()?;
         report.run(Suite::Nfs, || match nfs::check(cluster.cache()) {
             Ok(passed) => Tally { passed, failed: 0 },
+            Err(error) => Tally::of(Err(error)),
+        });
+    }
+    if suites.contains(&Suite::Fuzz) {
+        report.run(Suite::Fuzz, || match fuzz::run() {
+            Ok(tally) => tally,
             Err(error) => Tally::of(Err(error)),
         });
     }
@@ -143,6 +156,9 @@ pub(crate) fn test(options: &Options) -> Result<ExitCode> {
         } else {
             cluster::down(&cluster)?;
         }
+    }
+    if options.suite.is_empty() {
+        println!("\nnot run: the fuzz targets (cargo xtask test --suite fuzz)");
     }
     Ok(report.finish())
 }
