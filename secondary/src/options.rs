@@ -421,6 +421,21 @@ mod tests {
     }
 
     #[test]
+    fn testing_mode_is_off_unless_a_flag_or_either_variable_says_so() {
+        for (flag, env, on) in [
+            (None, None, false),
+            (Some("--testing-mode"), None, true),
+            (None, Some(("ATSIGN_TESTING_MODE", "true")), true),
+            (None, Some(("testingMode", "true")), true),
+            (None, Some(("testingMode", "false")), false),
+        ] {
+            let arguments: Vec<_> = ["-a", "@alice"].into_iter().chain(flag).collect();
+            let options = resolved(&arguments, env.as_slice()).expect("options");
+            assert_eq!(options.testing_mode, on, "{flag:?} {env:?}");
+        }
+    }
+
+    #[test]
     fn a_secret_is_not_printed() {
         let options = resolved(&["-a", "@alice", "-s", "hunter2"], &[]).expect("options");
         assert!(!format!("{options:?}").contains("hunter2"));
