@@ -231,12 +231,6 @@ impl Flags {
             let host = env("rootServerUrl").unwrap_or_else(|| "root.atsign.org".to_owned());
             format!("{host}:{}", env("rootServerPort").unwrap_or_else(|| "64".to_owned()))
         });
-        if !directory
-            .rsplit_once(':')
-            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
-        {
-            return Err(wrong("--directory", format!("{directory:?} is not host:port")));
-        }
 
         let path = |flag: Option<String>, ours: &str, theirs: Option<&str>| {
             pick(flag, ours, None)
@@ -270,7 +264,7 @@ impl Flags {
             tls_key: path(self.tls_key, "ATSIGN_TLS_KEY", Some("securityPrivateKeyLocation"))
                 .unwrap_or_else(|| reference::place("certs/privkey.pem")),
             peer_ca: path(self.peer_ca, "ATSIGN_PEER_CA", Some("securityTrustedCertificateLocation")),
-            directory,
+            directory: host_and_port(directory)?,
             client_certificate_required: pick(
                 self.client_certificate_required,
                 "ATSIGN_CLIENT_CERTIFICATE_REQUIRED",
@@ -287,9 +281,7 @@ impl Flags {
             holder: pick(self.holder_id, "ATSIGN_HOLDER_ID", None),
             admin_token_file: path(self.admin_token_file, "ATSIGN_ADMIN_TOKEN_FILE", None),
             max_connections: pick(self.max_connections, "ATSIGN_MAX_CONNECTIONS", Some("inbound_max_limit"))
-                .map_or(Ok(200), |text| {
-                    text.parse().map_err(|_| wrong("--max-connections", format!("{text:?} is not a number")))
-                })?,
+                .map_or(Ok(200), |text| count("--max-connections", &text))?,
             idle_timeout: idle(
                 "--idle-timeout",
                 self.idle_timeout,
@@ -313,6 +305,17 @@ impl Flags {
                 .map_or(Ok(Duration::from_secs(30)), |text| term(&text))?,
         })
     }
+}
+
+fn host_and_port(text: String) -> Result<String, UsageError> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(text),
+        _ => Err(wrong("--directory", format!("{text:?} is not host:port"))),
+    }
+}
+
+fn count(name: &'static str, text: &str) -> Result<usize, UsageError> {
+    text.parse().map_err(|_| wrong(name, format!("{text:?} is not a number")))
 }
 
 /// The address to serve on: a port alone means all addresses; both may be given if they agree.

@@ -89,7 +89,7 @@ fn a_secret_is_not_printed() {
 type Seen = fn(&Options) -> String;
 
 /// Every variable of the reference server that is heeded: what it is set to, and what comes of it.
-const HEEDED: [(&str, &str, Seen, &str); 11] = [
+const HEEDED: [(&str, &str, Seen, &str); 13] = [
     ("logLevel", "FINEST", |o| o.log_level.to_string(), "TRACE"),
     ("useTLS", "true", |_| String::new(), ""),
     ("useSSL", "true", |_| String::new(), ""),
@@ -106,6 +106,8 @@ const HEEDED: [(&str, &str, Seen, &str); 11] = [
     ),
     ("inbound_max_limit", "50", |o| o.max_connections.to_string(), "50"),
     ("inbound_idletime_millis", "90000", |o| o.idle_timeout.as_secs().to_string(), "90"),
+    ("testingMode", "true", |o| o.testing_mode.to_string(), "true"),
+    ("clientCertificateRequired", "false", |o| o.client_certificate_required.to_string(), "false"),
 ];
 
 #[test]
@@ -155,4 +157,19 @@ fn paths_of_the_reference_server_start_here_or_in_its_images_working_directory()
     // The test's working directory is the package's.
     assert_eq!(reference::place("Cargo.toml"), PathBuf::from("Cargo.toml"));
     assert_eq!(reference::place("/etc/passwd"), PathBuf::from("/etc/passwd"));
+}
+
+#[test]
+fn testing_mode_is_off_unless_a_flag_or_either_variable_says_so() {
+    for (flag, env, on) in [
+        (None, None, false),
+        (Some("--testing-mode"), None, true),
+        (None, Some(("ATSIGN_TESTING_MODE", "true")), true),
+        (None, Some(("testingMode", "true")), true),
+        (None, Some(("testingMode", "false")), false),
+    ] {
+        let arguments: Vec<_> = ["-a", "@alice"].into_iter().chain(flag).collect();
+        let options = resolved(&arguments, env.as_slice()).expect("options");
+        assert_eq!(options.testing_mode, on, "{flag:?} {env:?}");
+    }
 }

@@ -54,3 +54,25 @@ fn the_keys_that_a_server_needs_stay() -> Result<()> {
     data(&mut client, "delete:cached:public:publickey@bob")?;
     Ok(())
 }
+
+#[test]
+fn an_immutable_record_is_deleted_by_force_only() -> Result<()> {
+    let mut client = owner()?;
+    data(&mut client, "update:immutable:true:delete.stone@alice 1")?;
+    assert!(client.request("delete:delete.stone@alice")?.starts_with("error:AT0032-"));
+    assert_eq!(data(&mut client, "llookup:delete.stone@alice")?, "1");
+    data(&mut client, "delete:dAt:2024-05-05T09:06:40.007Z:force:delete.stone@alice")?;
+    assert!(client.request("llookup:delete.stone@alice")?.starts_with("error:AT0015-"));
+    Ok(())
+}
+
+#[test]
+fn the_secret_of_the_onboarding_is_worth_nothing_once_deleted() -> Result<()> {
+    let server = atsign_tests::secondary::Secondary::start("@heidi")?;
+    let mut client = server.connect_as_owner()?;
+    assert_eq!(client.request("delete:privatekey:at_secret")?, "data:-1\n@heidi@");
+    let mut other = server.connect()?;
+    other.challenge("@heidi")?;
+    assert!(other.request(&format!("cram:{}", "0".repeat(128)))?.starts_with("error:AT0015-"));
+    Ok(())
+}

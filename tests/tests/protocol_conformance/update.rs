@@ -192,3 +192,14 @@ fn the_json_form_says_the_same_in_fields() -> Result<()> {
     assert_eq!(stranger()?.request("lookup:update.json@alice")?, "data:2\n@");
     Ok(())
 }
+
+#[test]
+fn birth_and_end_may_be_claimed() -> Result<()> {
+    let mut client = owner()?;
+    client.request("update:aAt:2099-01-01T00:00:00Z:update.unborn@alice 1")?;
+    assert_eq!(data(&mut client, "llookup:update.unborn@alice")?, "null");
+    client.request("update:eAt:2099-01-01T00:00:00.250Z:update.claimed.end@alice 1")?;
+    let metadata = crate::json(&mut client, "llookup:meta:update.claimed.end@alice")?;
+    assert_eq!(metadata["expiresAt"], "2099-01-01 00:00:00.250Z");
+    Ok(())
+}
