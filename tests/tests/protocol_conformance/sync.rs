@@ -27,7 +27,7 @@ impl Log {
                 data(&mut client, &format!("llookup:{key}"))
             })?;
         }
-        let last: Value = serde_json::from_str(&data(&mut log.client, "stats:3")?)?;
+        let last: Value = serde_json::from_str(&data(&mut client, "stats:3")?)?;
         let last: i64 = last[0]["value"].as_str().context("the last commit id")?.parse()?;
         Ok(Self { client, first: last + 1, _server: server })
     }
