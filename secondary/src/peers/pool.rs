@@ -26,6 +26,9 @@ const IDLE_TIME: Duration = Duration::from_secs(599);
 /// Requests to one server at a time.
 const PER_PEER: usize = 2;
 
+/// Requests at a time, of each purpose.
+const TURNS: [usize; 3] = [8, 16, 4];
+
 /// How long a request waits for its turn.
 const TURN: Duration = Duration::from_secs(10);
 
@@ -108,15 +111,17 @@ impl Peers {
             signing: Signing::default(),
             proofs: Proofs::default(),
             idle: Mutex::default(),
-            turns: [8, 16, 4].map(|most| Arc::new(Semaphore::new(most))),
+            turns: TURNS.map(|most| Arc::new(Semaphore::new(most))),
             per_peer: Mutex::default(),
             claims: Semaphore::new(2),
         }
     }
 
-    /// How many connections to others are kept.
-    pub fn idle(&self) -> usize {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).len()
+    /// How many connections to others are open: those in use, and those kept for the next request.
+    pub fn connections(&self) -> usize {
+        let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let free: usize = self.turns.iter().map(|turns| turns.available_permits()).sum();
+        kept + TURNS.iter().sum::<usize>() - free
     }
 
     /// Whether a client that claims to be `at_sign` showed the certificate of that atSign's server.

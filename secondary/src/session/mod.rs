@@ -87,6 +87,7 @@ impl Client {
     /// Makes a stranger of it again: what comes next has to be proved anew.
     pub(crate) fn forget(&mut self) {
         self.identity = Identity::Stranger;
+        self.watching = None;
         self.access = None;
         self.by_cram = false;
     }

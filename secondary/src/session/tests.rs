@@ -13,7 +13,10 @@ use tokio::sync::watch;
 use super::run;
 use crate::atserver::{AtServer, Limits, system_clock};
 use crate::store::notifications::{Notification, Outcome, Posted, Posting, Progress, Search};
-use crate::store::{Change, Commit, LogPage, Notifications, Page, Record, Store, StoreError, Visit, Visits};
+use crate::store::{
+    Change, Commit, LogPage, NotificationCounts, Notifications, Page, Record, Store, StoreError, Visit,
+    Visits,
+};
 use crate::tls::Certificates;
 
 const SECRET: &str = "the secret of the onboarding";
@@ -54,6 +57,10 @@ impl Notifications for Memory {
     }
 
     async fn remove_notification(&self, _: String) -> Result<(), StoreError> {
+        Err(none())
+    }
+
+    async fn notification_counts(&self) -> Result<NotificationCounts, StoreError> {
         Err(none())
     }
 

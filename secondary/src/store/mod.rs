@@ -6,6 +6,7 @@ pub mod figures;
 pub mod file;
 pub mod keeper;
 pub mod log;
+pub mod notification_counts;
 pub mod notifications;
 pub mod queue;
 pub mod sqlite;
@@ -14,6 +15,7 @@ pub mod visits;
 
 pub(crate) use database::sign;
 pub use log::{Commit, LogPage, LogStart};
+pub use notification_counts::NotificationCounts;
 pub use notifications::Notifications;
 pub use sqlite::{Config, End, Opening, SqliteStore, open};
 pub use status::{State, Status};

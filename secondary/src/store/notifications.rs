@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::database::{Database, DatabaseError};
 use super::queue::Weight;
-use super::{Change, SqliteStore, StoreError};
+use super::{Change, NotificationCounts, SqliteStore, StoreError, notification_counts};
 
 /// The tables. `outbox` has a row for each recipient that something waits for.
 pub(super) const CREATE: &str = "
@@ -203,6 +203,8 @@ pub trait Notifications {
     fn last_notification(&self) -> impl Future<Output = Result<i64, StoreError>> + Send;
     /// Forgets those of that id.
     fn remove_notification(&self, id: String) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// How many there are, of which kind and state.
+    fn notification_counts(&self) -> impl Future<Output = Result<NotificationCounts, StoreError>> + Send;
     /// Recipients whose turn it is: those that were never missed, or those that were.
     fn due_recipients(
         &self,
@@ -272,6 +274,10 @@ impl Notifications for SqliteStore {
             Ok(())
         })
         .await
+    }
+
+    async fn notification_counts(&self) -> Result<NotificationCounts, StoreError> {
+        self.ask(false, 0, |database| notification_counts::count(&database.connection)).await
     }
 
     async fn due_recipients(

@@ -6,12 +6,12 @@ use std::io;
 use std::pin::Pin;
 use std::task::Poll;
 
-use atsign_protocol::verb::{Batch, Deleted, Subject};
+use atsign_protocol::verb::{Batch, Deleted, Notifying, Subject};
 use atsign_protocol::{AtError, Command};
 use serde::Serialize;
 use tokio::io::AsyncWrite;
 
-use super::{delete, lookup, update};
+use super::{delete, lookup, notify, update};
 use crate::atserver::AtServer;
 use crate::session::{Answer, Client, Writer};
 use crate::store::Store;
@@ -88,6 +88,10 @@ async fn execute<S: Store>(
         Command::LocalLookup(llookup) => lookup::llookup(server, client, &llookup).await,
         Command::Lookup(lookup) => lookup::lookup(server, client, lookup).await,
         Command::ProxyLookup(plookup) => lookup::plookup(server, client, &plookup).await,
+        // A list has no bound, and is written part by part.
+        Command::Notify(notifying) if !matches!(notifying, Notifying::List(_)) => {
+            notify::notify(server, client, notifying).await
+        }
         _ => Err(AtError::syntax("this verb cannot stand in a batch")),
     }
 }

@@ -46,7 +46,7 @@ where
     S: Store,
     T: AsyncWrite + Unpin + Send,
 {
-    let by = client.is_owner().then_some(&server.at_sign);
+    let by = if client.is_owner() { Some(&server.at_sign) } else { client.peer() };
     server.access_log.note_command(&server.store, &command, by, server.now()).await;
     Ok(match command {
         Command::From(from) => from::from(server, client, &from).await,

@@ -47,8 +47,11 @@ async fn send<S: Store>(server: &AtServer<S>, client: &Client, notify: Notify) -
     }
     let recipient = notify.recipient.clone().unwrap_or_else(|| own.clone());
     let now = server.now();
+    let is_key = notify.message_type == MessageType::Key;
     let mut notification = notification(own, &recipient, notify, now)?;
-    client.authorize("notify", Intent::Write, &notification.key)?;
+    // A text has no namespace, so it needs all of them.
+    let key = if is_key { notification.key.clone() } else { format!("text{own}") };
+    client.authorize("notify", Intent::Write, &key)?;
     let id = notification.id.clone();
     if recipient != *own {
         (notification.kind, notification.status) = (Kind::Sent, Status::Queued);

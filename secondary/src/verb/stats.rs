@@ -11,7 +11,7 @@ use tokio::io::AsyncWrite;
 use super::{info, regex};
 use crate::atserver::AtServer;
 use crate::session::{Answer, Client, Writer};
-use crate::store::{Commit, LogPage, LogStart, Store, sign};
+use crate::store::{Commit, LogPage, LogStart, NotificationCounts, Store, sign};
 
 /// Entries read from the commit log at a time.
 const PAGE: usize = 200;
@@ -76,8 +76,7 @@ async fn value<S: Store>(
 ) -> Result<Value, AtError> {
     Ok(match figure {
         Figure::InboundConnections => server.connections.count().to_string().into(),
-        // This server keeps none open.
-        Figure::OutboundConnections => "0".into(),
+        Figure::OutboundConnections => server.peers.connections().to_string().into(),
         Figure::LastCommitId => last_commit(server, filter).await?.to_string().into(),
         Figure::StorageSize => server.store.size().await?.1.into(),
         Figure::Version => info::VERSION.into(),
@@ -92,7 +91,9 @@ async fn value<S: Store>(
             }
         }
         Figure::LastPkam => "Not Available".into(),
-        Figure::NotificationCount => no_notifications(server.now()).into(),
+        Figure::NotificationCount => {
+            notifications(&server.store.notification_counts().await?, server.now()).into()
+        }
         // There is nothing to compact: the store keeps its logs short with every write.
         Figure::CommitLogCompaction | Figure::AccessLogCompaction | Figure::NotificationCompaction => {
             "{}".into()
@@ -190,14 +191,13 @@ fn disk_size(bytes: u64) -> String {
     json!({"size": format!("{whole}.{hundredths:02}"), "units": UNITS[unit]}).to_string()
 }
 
-/// What a server without notifications tells of them.
-fn no_notifications(now: Millis) -> String {
+fn notifications(counts: &NotificationCounts, now: Millis) -> String {
     json!({
-        "total": 0,
-        "type": {"sent": 0, "received": 0},
-        "status": {"delivered": 0, "failed": 0, "queued": 0},
-        "operations": {"update": 0, "delete": 0},
-        "messageType": {"key": 0, "text": 0},
+        "total": counts.sent + counts.received,
+        "type": {"sent": counts.sent, "received": counts.received},
+        "status": {"delivered": counts.delivered, "failed": counts.failed, "queued": counts.queued},
+        "operations": {"update": counts.updates, "delete": counts.deletes},
+        "messageType": {"key": counts.keys, "text": counts.texts},
         "createdOn": now,
     })
     .to_string()

@@ -1,6 +1,7 @@
 //! `stats` (reference page section 2.15).
 
 use anyhow::{Context as _, Result};
+use atsign_tests::secondary::Secondary;
 use serde_json::Value;
 
 use crate::{data, owner};
@@ -112,5 +113,28 @@ fn who_came_and_what_was_looked_up_is_counted() -> Result<()> {
     assert_eq!(inner(&figures[0])?, serde_json::json!({"@count": 1}));
     assert_eq!(inner(&figures[1])?, serde_json::json!({"often@count": 2, "seldom@count": 1}));
     assert!(figures[2]["value"].as_str().is_some_and(|time| time.ends_with('Z')), "{}", figures[2]);
+    Ok(())
+}
+
+#[test]
+fn notifications_are_counted_by_what_they_are() -> Result<()> {
+    let server = Secondary::start("@counts")?;
+    let mut client = server.connect_as_owner()?;
+    for command in [
+        "notify:@counts:a.wavi@counts:1",
+        "notify:delete:@counts:a.wavi@counts",
+        "notify:messageType:text:@counts:hello",
+    ] {
+        data(&mut client, command)?;
+    }
+    let answer = client.request("stats:11")?;
+    let figures: Value =
+        serde_json::from_str(answer.trim_start_matches("data:").trim_end_matches("@counts@"))?;
+    let counts = inner(&figures[0])?;
+    assert_eq!(counts["total"], 3);
+    assert_eq!(counts["type"], serde_json::json!({"sent": 0, "received": 3}));
+    assert_eq!(counts["status"], serde_json::json!({"delivered": 3, "failed": 0, "queued": 0}));
+    assert_eq!(counts["operations"], serde_json::json!({"update": 2, "delete": 1}));
+    assert_eq!(counts["messageType"], serde_json::json!({"key": 2, "text": 1}));
     Ok(())
 }
