@@ -1,6 +1,6 @@
 //! What the machine must have, and how to get it: Debian packages, installed where we may.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -102,4 +102,14 @@ fn apt_get(arguments: &[&str]) -> Result<()> {
         String::from_utf8_lossy(&output.stderr).trim()
     );
     Ok(())
+}
+
+/// This program's file. Compiling the tests may have replaced it since it was started; the new one does as well.
+///
+/// # Errors
+/// The kernel does not tell.
+pub(crate) fn own_program() -> Result<PathBuf> {
+    let file = std::env::current_exe().context("finding this program's own file")?;
+    let text = file.to_string_lossy();
+    Ok(text.strip_suffix(" (deleted)").map_or_else(|| file.clone(), PathBuf::from))
 }

@@ -9,6 +9,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::cluster::{self, Cluster};
+use crate::host;
 use crate::progress::{step, wait_until};
 use crate::servers::{self, repository};
 use crate::target::Target;
@@ -191,7 +192,7 @@ fn summary(conditions: &[Value]) -> String {
 /// In a process of its own, because it must be inside the cluster's network to reach Services.
 fn prove(cluster: &Cluster) -> Result<()> {
     step("proof", "resolving @alice, logging in, writing and reading over TLS", || {
-        let own = std::env::current_exe()?;
+        let own = host::own_program()?;
         let proved = cluster::inside(cluster, own).args(["prove", "default", "alice"]).status()?;
         ensure!(
             proved.success(),

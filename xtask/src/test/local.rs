@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::host;
 use crate::servers::repository;
 
 /// Twice: first it makes keys, then it takes those that are there.
@@ -24,7 +25,7 @@ pub(super) fn the_sdk_logs_in_with_the_keys_files(python: &Path, servers: &Path)
     let directory_port = (first_port + 3).to_string();
 
     for visit in 1..=2 {
-        let mut local = Command::new(std::env::current_exe()?)
+        let mut local = Command::new(host::own_program()?)
             .args(["local", "--directory-port", &directory_port, "--first-port", &first_port.to_string()])
             .arg("--binaries")
             .arg(servers)
