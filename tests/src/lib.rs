@@ -5,3 +5,4 @@ pub mod client;
 pub mod cluster;
 pub mod network;
 pub mod secondary;
+pub mod soak;

@@ -10,14 +10,16 @@ use crate::host::is_installed;
 use crate::progress::step;
 use crate::servers::repository;
 
-/// How long each target runs.
+/// How long each target runs, and how long in the soak.
 const SECONDS: u32 = 10;
+const SOAK_SECONDS: u32 = 300;
 
 /// Runs the targets, from the seeds and from what earlier runs have found here; each counts as one test.
 ///
 /// # Errors
 /// The targets cannot be compiled: there is no nightly toolchain, say.
-pub(super) fn run() -> Result<Tally> {
+pub(super) fn run(soak: bool) -> Result<Tally> {
+    let seconds = if soak { SOAK_SECONDS } else { SECONDS };
     let folder = repository().join("fuzz");
     let cargo = || {
         let mut cargo = Command::new("cargo");
@@ -47,13 +49,13 @@ pub(super) fn run() -> Result<Tally> {
     for target in targets(&folder)? {
         let corpus = folder.join("corpus").join(&target);
         std::fs::create_dir_all(&corpus)?;
-        tally += Tally::of(step("fuzz", &format!("{target} for {SECONDS} s"), || {
+        tally += Tally::of(step("fuzz", &format!("{target} for {seconds} s"), || {
             let output = cargo()
                 .args(["fuzz", "run"])
                 .args(how)
                 .arg(&target)
                 .args([&corpus, &folder.join("seeds").join(&target)])
-                .args(["--", &format!("-max_total_time={SECONDS}"), "-timeout=5", "-rss_limit_mb=1024"])
+                .args(["--", &format!("-max_total_time={seconds}"), "-timeout=5", "-rss_limit_mb=1024"])
                 .output()?;
             let told = String::from_utf8_lossy(&output.stderr);
             let lines: Vec<_> = told.lines().collect();

@@ -6,7 +6,7 @@ mod hello;
 mod local;
 mod sdk;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
@@ -23,15 +23,29 @@ const CLUSTER: &str = "atsign-test";
 /// Options of `test`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Run only this suite; may be given several times [default: all but fuzz]
+    /// Run only this suite; may be given several times [default: all but those with tools of their own]
     #[arg(long, value_enum)]
     suite: Vec<Suite>,
+    /// Run all suites, and those tests at length that can: hundreds of kills, minutes of fuzzing; hours
+    #[arg(long)]
+    soak: bool,
     /// Leave the test cluster up for a look: `cargo xtask kubectl --name atsign-test …`
     #[arg(long)]
     keep: bool,
     /// Run the tests whose name contains this
     #[arg(value_name = "NAME")]
     filter: Option<String>,
+}
+
+impl Options {
+    /// What runs, in this order.
+    fn suites(&self) -> Vec<Suite> {
+        let asked = |suite: &Suite| match self.suite.as_slice() {
+            [] => self.soak || !suite.is_special(),
+            some => some.contains(suite),
+        };
+        Suite::value_variants().iter().copied().filter(asked).collect()
+    }
 }
 
 /// A group of tests that need the same surroundings.
@@ -56,9 +70,10 @@ enum Suite {
 }
 
 impl Suite {
-    /// What runs when nothing else is asked for.
-    const ALL: [Self; 7] =
-        [Self::Lint, Self::Nfs, Self::Unit, Self::Api, Self::Chart, Self::Cluster, Self::Sdk];
+    /// Whether it runs only when it is asked for by name, or in the soak: its tools are not on every machine.
+    fn is_special(self) -> bool {
+        matches!(self, Self::Fuzz)
+    }
 
     /// A test target's name says what it needs.
     fn of(target: &str) -> Self {
@@ -117,11 +132,7 @@ impl std::ops::AddAssign for Tally {
 /// # Errors
 /// The test cluster cannot be removed. Whatever fails in the tests, or cannot be built for them, is in the exit code.
 pub(crate) fn test(options: &Options) -> Result<ExitCode> {
-    let mut suites = Suite::ALL.to_vec();
-    if !options.suite.is_empty() {
-        suites.push(Suite::Fuzz);
-        suites.retain(|suite| options.suite.contains(suite));
-    }
+    let suites = options.suites();
     let cluster = Cluster::named(CLUSTER)?;
     let mut report = Report::default();
 
@@ -136,7 +147,7 @@ pub(crate) fn test(options: &Options) -> Result<ExitCode> {
         });
     }
     if suites.contains(&Suite::Fuzz) {
-        report.run(Suite::Fuzz, || match fuzz::run() {
+        report.run(Suite::Fuzz, || match fuzz::run(options.soak) {
             Ok(tally) => tally,
             Err(error) => Tally::of(Err(error)),
         });
@@ -158,7 +169,9 @@ pub(crate) fn test(options: &Options) -> Result<ExitCode> {
         }
     }
     if options.suite.is_empty() {
-        println!("\nnot run: the fuzz targets (cargo xtask test --suite fuzz)");
+        for suite in Suite::value_variants().iter().filter(|suite| !suites.contains(suite)) {
+            println!("\nnot run: {0} (cargo xtask test --suite {0})", suite.name());
+        }
     }
     Ok(report.finish())
 }
@@ -183,11 +196,12 @@ fn run_binaries(options: &Options, suites: &[Suite], cluster: &Cluster, report: 
     let of = |suite: Suite| tests.iter().filter(move |test| Suite::of(&test.target) == suite);
     let filter = options.filter.as_deref();
 
+    let known = environment(options, cluster, &servers);
     for suite in suites.iter().copied().filter(|suite| suite.has_binaries() && !suite.needs_cluster()) {
         report.run(suite, || {
             let mut tally = Tally::default();
             for test in of(suite) {
-                tally += test.run(Command::new(&test.executable), filter, &environment(cluster, &servers));
+                tally += test.run(Command::new(&test.executable), filter, &known);
             }
             if suite == Suite::Unit && filter.is_none() {
                 tally += binaries::documentation();
@@ -220,15 +234,15 @@ fn run_binaries(options: &Options, suites: &[Suite], cluster: &Cluster, report: 
         tally
     });
     for suite in in_cluster.into_iter().filter(|_| ready) {
-        let mut environment = environment(cluster, &servers);
+        let mut known = known.clone();
         if suite == Suite::Sdk {
-            environment.push(("ATSIGN_PYTHON", sdk::python(cluster.cache())?));
+            known.push(("ATSIGN_PYTHON", sdk::python(cluster.cache())?));
         }
         report.run(suite, || {
             let mut tally = Tally::default();
             for test in of(suite) {
                 let command = cluster::inside(cluster, &test.executable);
-                tally += test.run(command, filter, &environment);
+                tally += test.run(command, filter, &known);
             }
             if tally.failed > 0 {
                 show_cluster(cluster);
@@ -240,12 +254,16 @@ fn run_binaries(options: &Options, suites: &[Suite], cluster: &Cluster, report: 
 }
 
 /// What every test may use: the cluster's programs, our servers, and where the cluster keeps things.
-fn environment(cluster: &Cluster, servers: &Path) -> Vec<(&'static str, std::path::PathBuf)> {
-    vec![
+fn environment(options: &Options, cluster: &Cluster, servers: &Path) -> Vec<(&'static str, PathBuf)> {
+    let mut environment = vec![
         ("ATSIGN_CLUSTER_BIN", cluster.bin()),
         ("ATSIGN_BIN_DIR", servers.to_owned()),
         ("ATSIGN_STATE", cluster.state()),
-    ]
+    ];
+    if options.soak {
+        environment.push(("ATSIGN_SOAK", "1".into()));
+    }
+    environment
 }
 
 /// For whoever reads the log of a run that failed on another machine.
