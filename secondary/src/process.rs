@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
+use crate::admin::token::AdminToken;
 use crate::admin::{self, Admin};
 use crate::atserver::{AtServer, Idle, Limits as Bounds, system_clock};
 use crate::epoch::{TakeoverError, Term};
@@ -153,6 +154,7 @@ async fn serve(options: &Options, logs: &Logs) -> Result<Exit, Exit> {
         figures,
         holder,
         gauge: Gauge::find(options.memory_limit),
+        token: AdminToken::new(options.admin_token_file.clone()),
         logs: logs.clone(),
         server: OnceLock::new(),
     });

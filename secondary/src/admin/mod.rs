@@ -1,13 +1,14 @@
 //! The admin port: health, metrics and usage over plain HTTP, for the kubelet, monitoring and the operator.
 
 mod metrics;
+pub mod token;
 mod usage;
 
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -23,6 +24,7 @@ use crate::logs::Logs;
 use crate::memory::Gauge;
 use crate::store::figures::Figures;
 use crate::store::{SqliteStore, State, Status};
+use token::{AdminToken, TokenError};
 
 /// Connections at a time; who comes later waits in the kernel's queue.
 const CONNECTIONS: usize = 8;
@@ -47,6 +49,8 @@ pub struct Admin {
     pub holder: String,
     /// The memory of this process.
     pub gauge: Gauge,
+    /// What a request must show to change something.
+    pub token: AdminToken,
     /// The log's losses.
     pub logs: Logs,
     /// The server, once it accepts connections.
@@ -130,6 +134,21 @@ async fn readiness(admin: &Admin) -> Result<(), String> {
         Ok(answered) => answered.map_err(|error| error.to_string()),
         Err(_) => Err(format!("the store has not answered for {} s", READY.as_secs())),
     }
+}
+
+/// The answer to a request that would change something and may not. Each route that changes something asks first.
+pub fn refusal(request: &Request<Incoming>, admin: &Admin) -> Option<Response<Full<Bytes>>> {
+    let error = admin.token.check(request.headers()).err()?;
+    let status = match &error {
+        TokenError::NoToken => StatusCode::FORBIDDEN,
+        TokenError::NotShown => StatusCode::UNAUTHORIZED,
+        TokenError::File(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    let mut refusal = text(status, format!("{error}\n"));
+    if status == StatusCode::UNAUTHORIZED {
+        refusal.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    Some(refusal)
 }
 
 fn head_length(request: &Request<Incoming>) -> usize {
