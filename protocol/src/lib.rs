@@ -25,5 +25,5 @@ pub use error::{AtError, ErrorCode, ErrorStyle};
 pub use key::{AtKey, Visibility};
 pub use metadata::{Metadata, Millis};
 pub use prompt::Prompt;
-pub use usage::Usage;
+pub use usage::{Metering, Usage};
 pub use verb::Command;

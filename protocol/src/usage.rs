@@ -1,4 +1,5 @@
-//! What a secondary server tells the operator about itself: the answer of `GET /usage` (DESIGN.md section 5).
+//! What a secondary server tells the operator about itself: the answer of `GET /usage` and `POST /shrink` (DESIGN.md
+//! section 5).
 
 use serde::{Deserialize, Serialize};
 
@@ -10,14 +11,17 @@ pub struct Usage {
     pub version: String,
     /// Who holds the store: the pod's UID, or the machine's boot id.
     pub holder: String,
-    /// The epoch under which the store is served; 0 while the server still waits for it.
+    /// The epoch under which the store is served; 0 while the server still waits for it. Another with every start.
     pub epoch: u64,
     /// Whether the atSign was onboarded: a PKAM public key is stored.
     pub activated: bool,
     /// The memory limit, 0 where there is none.
     pub limit: u64,
-    /// Memory that the server needs to go on as it does (DESIGN.md section 5).
+    /// Memory that the server needs to go on as it does: what cannot be evicted, the cache that it keeps coming back
+    /// to, and the work of authenticated clients that it had to delay or refuse. May be more than the limit.
     pub needed: u64,
+    /// All that is charged to the cgroup, page cache included: a limit below it is refused by the kubelet.
+    pub used: u64,
     /// Anonymous memory.
     pub anon: u64,
     /// Kernel memory charged to the cgroup.
@@ -34,8 +38,48 @@ pub struct Usage {
     pub store_bytes: u64,
     /// Notifications accepted since midnight UTC.
     pub notifications_today: u64,
-    /// Requests and connections refused for want of memory or slots since the start.
+    /// Requests of authenticated clients that were delayed or refused for want of memory since the start. Strangers
+    /// are not counted: they must not be able to buy memory for somebody else's account.
     pub refused: u64,
     /// When the served certificate ends, 0 while there is none.
     pub tls_not_after: i64,
+    /// What is billed.
+    pub metering: Metering,
+}
+
+/// What a provider may bill. Counted for the life of the store, over restarts and other nodes; what a crash loses of it is
+/// what came since the last renewal of the lease, ten seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Metering {
+    /// When counting began; 0 while the store is not ours.
+    pub since: i64,
+    /// The memory limit over time. Nothing is counted without a limit, or while no server runs.
+    pub limit_byte_seconds: u64,
+    /// The size of the store's files over time.
+    pub store_byte_seconds: u64,
+    /// Notifications accepted, sent and received.
+    pub notifications: u64,
+    /// Client connections over time, strangers' too.
+    pub connection_seconds: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_fields_are_named_as_other_json_of_kubernetes_and_may_be_missing() {
+        let usage = Usage {
+            needed: 5,
+            tls_not_after: 7,
+            metering: Metering { limit_byte_seconds: 9, ..Metering::default() },
+            ..Usage::default()
+        };
+        let json = serde_json::to_value(&usage).expect("json");
+        assert_eq!(json["tlsNotAfter"], 7);
+        assert_eq!(json["metering"]["limitByteSeconds"], 9);
+        let read: Usage = serde_json::from_str(r#"{"needed":5,"later":true}"#).expect("a usage");
+        assert_eq!(read, Usage { needed: 5, ..Usage::default() });
+    }
 }
