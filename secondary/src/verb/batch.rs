@@ -6,7 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::Poll;
 
-use atsign_protocol::verb::{Batch, Deleted, Notifying, Subject};
+use atsign_protocol::verb::{Batch, Delete, Deleted, Notifying, Subject, Update};
 use atsign_protocol::{AtError, Command};
 use serde::Serialize;
 use tokio::io::AsyncWrite;
@@ -48,11 +48,9 @@ where
         batch.0.into_iter().map(|item| (item.id, Command::parse(&item.command, true))).peekable();
     while commands.peek().is_some() {
         let mut group = Vec::new();
-        let mut keys = BTreeSet::new();
-        // Different keys only: what is done to one key is done in its order.
+        let mut touched = Touched::default();
         while group.len() < TOGETHER
-            && let Some((id, command)) =
-                commands.next_if(|(_, command)| key_of(command).is_none_or(|key| keys.insert(key)))
+            && let Some((id, command)) = commands.next_if(|(_, command)| touched.admits(touch_of(command)))
         {
             group.push((id, execute(server, client, command)));
         }
@@ -96,23 +94,53 @@ async fn execute<S: Store>(
     }
 }
 
-/// The key that a command changes or reads, where two of them on the same key must keep their order.
-fn key_of(command: &Result<Command, AtError>) -> Option<String> {
-    Some(match command.as_ref().ok()? {
-        Command::Update(update) => match &update.key {
-            Subject::Key(key) => key.to_string(),
-            // As rare as they are, these run one after the other.
-            Subject::OwnKey { .. } | Subject::PkamPublicKey => String::new(),
-        },
-        Command::UpdateMeta(update) => update.key.to_string(),
-        Command::Delete(delete) => match &delete.key {
-            Deleted::Key(key) => key.to_string(),
-            Deleted::CramSecret => String::new(),
-        },
-        // These may read any key through a reference.
-        Command::LocalLookup(_) | Command::Lookup(_) | Command::ProxyLookup(_) => String::new(),
-        _ => return None,
-    })
+/// What a command changes or reads.
+#[derive(Debug, PartialEq, Eq)]
+enum Touch {
+    /// No key.
+    Nothing,
+    /// One key.
+    Key(String),
+    /// Any key: a lookup may follow references.
+    Any,
+}
+
+fn touch_of(command: &Result<Command, AtError>) -> Touch {
+    let key = match command {
+        Ok(
+            Command::Update(Update { key: Subject::Key(key), .. })
+            | Command::Delete(Delete { key: Deleted::Key(key), .. }),
+        ) => key,
+        Ok(Command::UpdateMeta(update)) => &update.key,
+        Ok(Command::LocalLookup(llookup)) => &llookup.key,
+        Ok(Command::Update(_) | Command::Delete(_) | Command::Lookup(_) | Command::ProxyLookup(_)) => {
+            return Touch::Any;
+        }
+        _ => return Touch::Nothing,
+    };
+    Touch::Key(key.to_string())
+}
+
+/// What the commands of a group touch: different keys only, so that what is done to one key is done in its order.
+#[derive(Default)]
+struct Touched {
+    keys: BTreeSet<String>,
+    any: bool,
+}
+
+impl Touched {
+    /// Takes a command in, unless it has to wait for one that is in already.
+    fn admits(&mut self, touch: Touch) -> bool {
+        match touch {
+            Touch::Nothing => true,
+            _ if self.any => false,
+            Touch::Key(key) => self.keys.insert(key),
+            Touch::Any => {
+                self.any = self.keys.is_empty();
+                self.any
+            }
+        }
+    }
 }
 
 /// Runs all at once, each begun in its turn, and gives the answers in that order.
@@ -132,4 +160,33 @@ async fn together<F: Future>(group: Vec<(i64, F)>) -> Vec<(i64, F::Output)> {
     })
     .await;
     answers.into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admitted(commands: &[&str]) -> Vec<bool> {
+        let mut touched = Touched::default();
+        commands.iter().map(|command| touched.admits(touch_of(&Command::parse(command, true)))).collect()
+    }
+
+    #[test]
+    fn only_commands_that_touch_different_keys_run_together() {
+        assert_eq!(
+            admitted(&["update:a@alice 1", "delete:b@alice", "llookup:c@alice", "noop:0", "nonsense"]),
+            [true; 5]
+        );
+        for second in ["update:A@alice 1", "update:meta:a@alice:ttl:1", "delete:a@alice", "llookup:a@alice"] {
+            assert_eq!(admitted(&["update:a@alice 1", second]), [true, false], "{second}");
+        }
+    }
+
+    #[test]
+    fn what_may_touch_any_key_runs_alone() {
+        for any in ["lookup:a@alice", "plookup:a@alice", "update:privatekey:at_pkam_publickey x"] {
+            assert_eq!(admitted(&[any, "update:b@alice 1", "noop:0"]), [true, false, true], "{any}");
+            assert_eq!(admitted(&["update:b@alice 1", any]), [true, false], "{any}");
+        }
+    }
 }

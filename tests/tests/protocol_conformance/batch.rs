@@ -58,6 +58,32 @@ fn commands_on_one_key_keep_their_order() -> Result<()> {
 }
 
 #[test]
+fn what_is_read_in_a_batch_is_what_was_done_before_it() -> Result<()> {
+    let mut client = owner()?;
+    for (prefix, read) in [
+        ("", "llookup:batch.read@alice"),
+        ("@alice:", "lookup:batch.read@alice"),
+        ("public:", "plookup:batch.read@alice"),
+    ] {
+        let answers = crate::json(
+            &mut client,
+            &format!(
+                "batch:{}",
+                json!([
+                    {"id": 1, "command": format!("update:{prefix}batch.read@alice 1")},
+                    {"id": 2, "command": read},
+                    {"id": 3, "command": format!("delete:{prefix}batch.read@alice")},
+                    {"id": 4, "command": read},
+                ])
+            ),
+        )?;
+        assert_eq!(answers[1]["response"]["data"], "1", "{read}");
+        assert_eq!(answers[3]["response"]["error_code"], "AT0015", "{read}");
+    }
+    Ok(())
+}
+
+#[test]
 fn what_is_no_batch_is_refused() -> Result<()> {
     let mut client = owner()?;
     for (command, error) in [
