@@ -122,8 +122,8 @@ pub struct ImmutableRecord;
 impl MetadataChange {
     /// The metadata after this change of a key that holds `existing`, made by the atSign `by` at `now`.
     ///
-    /// Every change starts the clocks of `ttl`, `ttb` and `ttr` again, also where they are only kept. A record that
-    /// has expired is as good as deleted: nothing of it is inherited.
+    /// The clocks of `ttl` and `ttb` start again where one of the two is given; a change that gives neither leaves
+    /// birth and end as they are. A record that has expired is as good as deleted: nothing of it is inherited.
     pub fn apply(
         &self,
         existing: Option<&Metadata>,
@@ -140,16 +140,21 @@ impl MetadataChange {
         let ttl = self.ttl.over(stored.ttl);
         let ttb = self.ttb.over(stored.ttb);
         let ttr = self.ttr.over(stored.ttr).filter(|ttr| *ttr != 0);
+        let available_at =
+            if self.ttb == Field::Keep { stored.available_at } else { ttb.map(|ttb| later(now, ttb)) };
+        let expires_at = if self.ttl == Field::Keep && self.ttb == Field::Keep {
+            stored.expires_at
+        } else {
+            let born = available_at.map_or(now, |available_at| available_at.max(now));
+            ttl.filter(|ttl| *ttl > 0).map(|ttl| later(born, ttl))
+        };
         Ok(Metadata {
             created_by: stored.created_by.or_else(|| Some(by.to_owned())),
             updated_by: Some(by.to_owned()),
             created_at: self.created_at.or(stored.created_at).or(Some(now)),
             updated_at: self.updated_at.or(Some(now)),
-            available_at: self.available_at.or_else(|| ttb.map(|ttb| later(now, ttb))),
-            expires_at: self.expires_at.or_else(|| {
-                let ttl = ttl.filter(|ttl| *ttl > 0)?;
-                Some(later(later(now, ttb.unwrap_or(0)), ttl))
-            }),
+            available_at: self.available_at.or(available_at),
+            expires_at: self.expires_at.or(expires_at),
             refresh_at: ttr.filter(|ttr| *ttr > 0).map(|ttr| later(now, ttr.saturating_mul(1000))),
             status: Some("active".to_owned()),
             version: Some(if is_new {
@@ -215,13 +220,26 @@ mod tests {
     }
 
     #[test]
-    fn ttl_counts_from_the_birth_and_starts_again_with_each_change() {
+    fn ttl_counts_from_the_birth_and_starts_again_only_where_it_is_given() {
         let change =
             MetadataChange { ttl: Field::Set(1000), ttb: Field::Set(300), ..MetadataChange::default() };
         let first = after(&change, None, NOW);
         assert_eq!((first.available_at, first.expires_at), (Some(NOW + 300), Some(NOW + 1300)));
         let second = after(&MetadataChange::default(), Some(&first), NOW + 500);
-        assert_eq!((second.available_at, second.expires_at), (Some(NOW + 800), Some(NOW + 1800)));
+        assert_eq!((second.available_at, second.expires_at), (Some(NOW + 300), Some(NOW + 1300)));
+        let third = after(&change, Some(&second), NOW + 600);
+        assert_eq!((third.available_at, third.expires_at), (Some(NOW + 900), Some(NOW + 1900)));
+    }
+
+    #[test]
+    fn a_new_ttl_alone_does_not_hide_what_is_born() {
+        let ttl = |ttl| MetadataChange { ttl: Field::Set(ttl), ..MetadataChange::default() };
+        let unborn = MetadataChange { ttb: Field::Set(300), ..MetadataChange::default() };
+        let first = after(&unborn, None, NOW);
+        let before_birth = after(&ttl(1000), Some(&first), NOW + 100);
+        assert_eq!((before_birth.available_at, before_birth.expires_at), (Some(NOW + 300), Some(NOW + 1300)));
+        let after_birth = after(&ttl(1000), Some(&first), NOW + 500);
+        assert_eq!((after_birth.available_at, after_birth.expires_at), (Some(NOW + 300), Some(NOW + 1500)));
     }
 
     #[test]

@@ -162,6 +162,21 @@ fn a_value_is_seen_from_its_birth_to_its_end() -> Result<()> {
 }
 
 #[test]
+fn an_update_without_a_ttl_leaves_the_end_where_it_is() -> Result<()> {
+    let mut client = owner()?;
+    client.request("update:ttl:100000:update.end@alice 1")?;
+    let first = json(&mut client, "llookup:meta:update.end@alice")?;
+    client.request("noop:5")?;
+    client.request("update:update.end@alice 2")?;
+    client.request("update:meta:update.end@alice:isEncrypted:true")?;
+    let second = json(&mut client, "llookup:meta:update.end@alice")?;
+    assert_eq!((&second["ttl"], &second["expiresAt"]), (&first["ttl"], &first["expiresAt"]));
+    client.request("update:ttl:100000:update.end@alice 3")?;
+    assert_ne!(json(&mut client, "llookup:meta:update.end@alice")?["expiresAt"], first["expiresAt"]);
+    Ok(())
+}
+
+#[test]
 fn an_immutable_record_is_not_updated() -> Result<()> {
     let mut client = owner()?;
     client.request("update:immutable:true:update.stone@alice 1")?;
