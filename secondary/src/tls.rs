@@ -1,14 +1,16 @@
 //! What the server presents to clients: certificate and key, read again when their files change.
 //!
-//! Memory: no session is kept for resumption and no ticket is sent, so a closed connection leaves nothing behind. An
-//! open one may hold [`SEND_BUFFER`] bytes that wait for a slow reader, and one record of 16 KiB that came in.
+//! Memory: sessions are resumed by tickets, which the clients keep and this server only encrypts, so a closed connection
+//! leaves nothing behind. An open one may hold [`SEND_BUFFER`] bytes that wait for a slow reader, and one record of 16 KiB that came in.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use atsign_protocol::Millis;
 use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::ring::Ticketer;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
@@ -91,9 +93,23 @@ impl Certificates {
         self.look().not_after
     }
 
-    fn look(&self) -> std::sync::MutexGuard<'_, Current> {
+    /// When the files of the pair were changed last, Unix milliseconds: certificate, key.
+    pub fn modified(&self) -> [Option<Millis>; 2] {
+        self.look().seen.modified()
+    }
+
+    /// Looks at the files, however long ago the last look was.
+    pub fn look_now(&self) {
+        drop(self.look_after(Duration::ZERO));
+    }
+
+    fn look(&self) -> MutexGuard<'_, Current> {
+        self.look_after(LOOK_EVERY)
+    }
+
+    fn look_after(&self, pause: Duration) -> MutexGuard<'_, Current> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.looked.elapsed() >= LOOK_EVERY {
+        if current.looked.elapsed() >= pause {
             current.looked = Instant::now();
             let seen = Stamps::of(&self.certificate, &self.key);
             if seen != current.seen {
@@ -121,6 +137,10 @@ impl Stamps {
             let metadata = std::fs::metadata(path).ok()?;
             Some((metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec()))
         }))
+    }
+
+    fn modified(&self) -> [Option<Millis>; 2] {
+        self.0.map(|stamp| stamp.map(|(_, _, seconds, nanos)| seconds * 1000 + nanos / 1_000_000))
     }
 }
 
@@ -157,7 +177,10 @@ fn config(pair: Arc<CertifiedKey>, provider: Arc<CryptoProvider>) -> Result<Serv
         .with_client_cert_verifier(Arc::new(AnyClient { provider }))
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
+    // One is enough for a client that comes again; with the next handshake it gets the next one. A new certificate
+    // brings new keys for the tickets, so that everybody sees it.
+    config.ticketer = Ticketer::new()?;
+    config.send_tls13_tickets = 1;
     Ok(config)
 }
 

@@ -9,38 +9,69 @@ use anyhow::{Context as _, Result};
 use atsign_tests::secondary::Secondary;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
+use rustls::{
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned, SupportedProtocolVersion,
+};
 
 use crate::alice;
 
 type Stream = StreamOwned<ClientConnection, TcpStream>;
 
-/// A handshake in one version, with a client certificate of nobody that the server knows, or without one.
-fn handshake(
+/// The settings of a client that speaks one version, with a certificate of nobody that the server knows, or none.
+fn settings(
     server: &Secondary,
     version: &'static SupportedProtocolVersion,
     client_certificate: bool,
-) -> Result<Stream> {
+) -> Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(server.authority().as_bytes())?)?;
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_protocol_versions(&[version])?
         .with_root_certificates(roots);
-    let config = if client_certificate {
+    Ok(Arc::new(if client_certificate {
         let made = rcgen::generate_simple_self_signed(["bob.example".to_owned()])?;
         let key = PrivateKeyDer::from_pem_slice(made.signing_key.serialize_pem().as_bytes())?;
         config.with_client_auth_cert(vec![made.cert.der().clone()], key)?
     } else {
         config.with_no_client_auth()
-    };
+    }))
+}
+
+/// A connection that has read the greeting.
+fn connect(server: &Secondary, settings: &Arc<ClientConfig>) -> Result<Stream> {
     let tcp = TcpStream::connect(("127.0.0.1", server.port))?;
     tcp.set_read_timeout(Some(Duration::from_secs(20)))?;
-    let connection = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost")?)?;
+    let connection = ClientConnection::new(Arc::clone(settings), ServerName::try_from("localhost")?)?;
     let mut stream = StreamOwned::new(connection, tcp);
     let mut greeting = [0; 1];
     stream.read_exact(&mut greeting)?;
     assert_eq!(&greeting, b"@");
     Ok(stream)
+}
+
+fn handshake(
+    server: &Secondary,
+    version: &'static SupportedProtocolVersion,
+    client_certificate: bool,
+) -> Result<Stream> {
+    connect(server, &settings(server, version, client_certificate)?)
+}
+
+#[test]
+fn a_client_that_comes_again_resumes_its_session() -> Result<()> {
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        for certificate in [false, true] {
+            let settings = settings(alice(), version, certificate)?;
+            let kinds = (0..3).map(|_| Ok(connect(alice(), &settings)?.conn.handshake_kind()));
+            let kinds: Vec<_> = kinds.collect::<Result<_>>()?;
+            assert_eq!(
+                kinds,
+                [Some(HandshakeKind::Full), Some(HandshakeKind::Resumed), Some(HandshakeKind::Resumed)],
+                "{version:?}, client certificate: {certificate}"
+            );
+        }
+    }
+    Ok(())
 }
 
 fn presented(stream: &Stream) -> Result<Vec<u8>> {
