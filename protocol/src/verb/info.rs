@@ -1,20 +1,28 @@
-//! `info` and `info:brief` (reference page section 2.19).
+//! `info` and its variants (reference page section 2.19).
 
 use crate::error::AtError;
 
 /// Tells version and uptime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Info {
-    /// For a program rather than a person.
-    pub brief: bool,
+pub enum Info {
+    /// `info`: for a person.
+    Full,
+    /// `info:brief`: for a program.
+    Brief,
+    /// `info:mtls`: with the certificate that this server shows to others.
+    ClientCertificate,
+    /// `info:mtlsbrief`: only when that was changed.
+    ClientCertificateBrief,
 }
 
 impl Info {
     pub(super) fn parse(text: &str) -> Result<Self, AtError> {
-        match text {
-            "" => Ok(Self { brief: false }),
-            brief if brief.eq_ignore_ascii_case(":brief") => Ok(Self { brief: true }),
-            _ => Err(AtError::syntax("info knows brief only")),
+        match text.to_ascii_lowercase().as_str() {
+            "" => Ok(Self::Full),
+            ":brief" => Ok(Self::Brief),
+            ":mtls" => Ok(Self::ClientCertificate),
+            ":mtlsbrief" => Ok(Self::ClientCertificateBrief),
+            _ => Err(AtError::syntax("info knows brief, mtls and mtlsbrief")),
         }
     }
 }

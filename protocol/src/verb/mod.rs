@@ -20,6 +20,7 @@ mod plookup;
 mod scan;
 mod stats;
 mod sync;
+mod to;
 mod update;
 
 pub use batch::{Batch, BatchItem};
@@ -42,6 +43,7 @@ pub use plookup::ProxyLookup;
 pub use scan::Scan;
 pub use stats::{Figure, Stats};
 pub use sync::Sync;
+pub use to::To;
 pub use update::{Subject, Update, UpdateMeta};
 
 use crate::error::AtError;
@@ -93,6 +95,8 @@ pub enum Command {
     Enroll(Enroll),
     /// Keys of an enrollment.
     Keys(Keys),
+    /// Says whose server the connection is for.
+    To(To),
     /// `@exit`: closes the connection without an answer.
     Exit,
 }
@@ -145,6 +149,7 @@ enum Verb {
     Otp,
     Enroll,
     Keys,
+    To,
     Exit,
 }
 
@@ -187,6 +192,7 @@ impl Command {
             Verb::Otp => Self::Otp(Otp::parse(argument(rest)?)?),
             Verb::Enroll => Self::Enroll(Enroll::parse(argument(rest)?, owner)?),
             Verb::Keys => Self::Keys(Keys::parse(argument(rest)?)?),
+            Verb::To => Self::To(To::parse(argument(rest)?)?),
             Verb::Exit if rest.is_empty() => Self::Exit,
             Verb::Pol | Verb::Exit => return Err(AtError::invalid_command()),
         })
@@ -254,6 +260,7 @@ fn split_verb(line: &str) -> Option<(Verb, &str)> {
         "otp" => Verb::Otp,
         "enroll" => Verb::Enroll,
         "keys" => Verb::Keys,
+        "to" => Verb::To,
         "@exit" => Verb::Exit,
         _ => return None,
     };
@@ -277,7 +284,7 @@ mod tests {
     #[test]
     fn a_verb_is_known_in_any_case_and_with_spaces_in_it() {
         for line in ["info", "INFO", " info ", "in fo", "info\r"] {
-            assert_eq!(Command::parse(line, false), Ok(Command::Info(Info { brief: false })), "{line:?}");
+            assert_eq!(Command::parse(line, false), Ok(Command::Info(Info::Full)), "{line:?}");
         }
         assert!(matches!(Command::parse("FROM :@alice", false), Ok(Command::From(_))));
         assert_eq!(Command::parse("@exit", false), Ok(Command::Exit));
@@ -333,7 +340,7 @@ mod tests {
 
         #[test]
         fn arbitrary_pieces_of_commands_never_make_the_parser_panic(
-            verb in prop::sample::select(vec!["from", "cram", "pkam", "update", "update:meta", "update:json", "delete",
+            verb in prop::sample::select(vec!["from", "to", "cram", "pkam", "update", "update:meta", "update:json", "delete",
                 "llookup", "lookup", "plookup", "scan", "info", "noop", "stats", "notify", "notify:all", "notify:list", "monitor", "sync:from", "batch", "config", "config:block", "config:set", "otp:put", "enroll:request", "enroll:revoke", "enroll:list", "keys:put"]),
             pieces in prop::collection::vec(prop::sample::select(vec![":", "::", "@", " ", "public", "cached", "@bob",
                 "ttl", "-1", "null", "meta", "all", "json", "{}", "{\"atKey\":", "\"", "🦄", "é", "x.y", "@alice",

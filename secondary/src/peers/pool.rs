@@ -124,6 +124,11 @@ impl Peers {
         kept + TURNS.iter().sum::<usize>() - free
     }
 
+    /// Whether this server shows its certificate to others.
+    pub fn shows_certificate(&self) -> bool {
+        self.certificates
+    }
+
     /// Whether a client that claims to be `at_sign` showed the certificate of that atSign's server.
     pub(crate) async fn certifies(
         &self,

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use atsign_protocol::verb::Info;
-use atsign_protocol::{AtError, Enrollment};
+use atsign_protocol::{AtError, Enrollment, time};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use rustls::pki_types::CertificateDer;
 use serde::Serialize;
 
 use crate::atserver::AtServer;
@@ -14,7 +17,7 @@ use crate::store::Store;
 /// What `info` and `stats` call the version of this server.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Told {
     version: &'static str,
@@ -24,6 +27,12 @@ struct Told {
     uptime_as_millis: Option<u128>,
     #[serde(rename = "apkam_metadata", skip_serializing_if = "Option::is_none")]
     apkam_metadata: Option<Enrollment>,
+    #[serde(rename = "mtls_fullchain", skip_serializing_if = "Option::is_none")]
+    chain: Option<String>,
+    #[serde(rename = "mtls_fullchain_last_modified", skip_serializing_if = "Option::is_none")]
+    chain_modified: Option<String>,
+    #[serde(rename = "mtls_privkey_last_modified", skip_serializing_if = "Option::is_none")]
+    key_modified: Option<String>,
 }
 
 pub(super) async fn info<S: Store>(
@@ -32,20 +41,43 @@ pub(super) async fn info<S: Store>(
     info: Info,
 ) -> Result<Answer, AtError> {
     let uptime = server.uptime();
-    let apkam_metadata = match &client.access {
-        Some(access) if !info.brief => {
-            Some(enrollments::find(server, &access.enrollment_id).await?.enrollment)
+    let mut told = Told { version: VERSION, ..Told::default() };
+    match info {
+        Info::Full => {
+            told.uptime_as_words = Some(words(uptime));
+            if let Some(access) = &client.access {
+                let found = enrollments::find(server, &access.enrollment_id).await?;
+                told.apkam_metadata = Some(found.enrollment);
+            }
         }
-        _ => None,
-    };
-    let told = Told {
-        version: VERSION,
-        uptime_as_words: (!info.brief).then(|| words(uptime)),
-        uptime_as_millis: info.brief.then_some(uptime.as_millis()),
-        apkam_metadata,
-    };
+        Info::Brief => told.uptime_as_millis = Some(uptime.as_millis()),
+        // Other servers are shown none.
+        Info::ClientCertificate | Info::ClientCertificateBrief if !server.peers.shows_certificate() => {}
+        Info::ClientCertificate => told.chain = Some(pem(&server.tls.pair().cert)),
+        Info::ClientCertificateBrief => {
+            [told.chain_modified, told.key_modified] = server
+                .tls
+                .modified()
+                .map(|millis| millis.map(|millis| time::print(millis).replace(' ', "T")));
+        }
+    }
     // Texts and a number always serialise.
     Ok(Answer::Text(serde_json::to_string(&told).unwrap_or_default()))
+}
+
+fn pem(chain: &[CertificateDer<'_>]) -> String {
+    let mut pem = String::new();
+    for certificate in chain {
+        pem.push_str("-----BEGIN CERTIFICATE-----\n");
+        let base64 = BASE64_STANDARD.encode(certificate);
+        // Base64 is ASCII, so it may be cut anywhere.
+        for start in (0..base64.len()).step_by(64) {
+            pem.push_str(&base64[start..base64.len().min(start + 64)]);
+            pem.push('\n');
+        }
+        pem.push_str("-----END CERTIFICATE-----\n");
+    }
+    pem
 }
 
 fn words(uptime: Duration) -> String {

@@ -21,6 +21,7 @@ pub(crate) mod remote;
 mod scan;
 mod stats;
 mod sync;
+mod to;
 mod update;
 
 pub(crate) use enroll_request::Requests;
@@ -74,6 +75,7 @@ where
         Command::Enroll(enroll) => return enroll::enroll(server, client, enroll, writer).await,
         Command::Keys(keys) => return keys::keys(server, client, keys, writer).await,
         Command::Config(config) => config::config(server, client, config).await,
+        Command::To(to) => to::to(server, &to).await,
         // The session ends before it comes to this.
         Command::Exit => Ok(Answer::Null),
     })

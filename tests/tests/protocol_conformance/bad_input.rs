@@ -37,7 +37,7 @@ const OF_A_STRANGER: &[(&str, &str)] = &[
     ("scan@", "AT0003-Exception: invalid command"),
     ("scan:@bob", "AT0401-Exception: Scan to another atSign cannot be performed without auth"),
     ("scan:showhidden:1", "AT0003-Exception: invalid command: showhidden is neither true nor false"),
-    ("info:long", "AT0003-Exception: invalid command: info knows brief only"),
+    ("info:long", "AT0003-Exception: invalid command: info knows brief, mtls and mtlsbrief"),
     ("noop:", "AT0003-Exception: invalid command: this verb needs an argument"),
     ("noop:x", "AT0003-Exception: invalid command: noop needs a number of milliseconds"),
     (

@@ -28,6 +28,7 @@ mod scan;
 mod stats;
 mod sync;
 mod tls;
+mod to;
 mod update;
 mod update_meta;
 
