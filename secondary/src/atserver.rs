@@ -9,11 +9,13 @@ use atsign_protocol::{AtSign, Millis};
 use tokio::time::Instant;
 
 use crate::access_log::AccessLog;
+use crate::compaction::Compactions;
 use crate::connections::Connections;
 use crate::passcodes::Guesses;
 use crate::peers::Peers;
 use crate::settings::Settings;
 use crate::tls::Certificates;
+use crate::tuning::Tuning;
 
 /// Tells the time, Unix milliseconds. A value, so that tests can turn it.
 pub type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;
@@ -41,6 +43,10 @@ pub struct AtServer<S> {
     pub(crate) access_log: AccessLog,
     /// What `config:set` changes.
     pub settings: Settings,
+    /// How much some verbs answer.
+    pub tuning: Tuning,
+    /// What came of looking at the logs.
+    pub(crate) compactions: Compactions,
     /// Held while the block list is changed.
     pub(crate) block_list: tokio::sync::Mutex<()>,
     /// Held while enrollments and passcodes are changed.
@@ -129,6 +135,8 @@ impl<S> AtServer<S> {
             peers,
             access_log: AccessLog::default(),
             settings: Settings::default(),
+            tuning: Tuning::default(),
+            compactions: Compactions::default(),
             block_list: tokio::sync::Mutex::default(),
             enrolling: tokio::sync::Mutex::default(),
             guesses: Guesses::default(),

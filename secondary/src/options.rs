@@ -9,6 +9,8 @@ use std::time::Duration;
 use atsign_protocol::AtSign;
 use clap::{Args, Parser};
 
+use crate::tuning::Tuning;
+
 mod command;
 pub mod reference;
 
@@ -163,6 +165,8 @@ pub struct Options {
     pub store_cache_kib: u32,
     /// Whether clients may change settings.
     pub testing_mode: bool,
+    /// How much some verbs answer.
+    pub tuning: Tuning,
     /// How long the store stays ours without a renewal.
     pub lease_term: Duration,
 }
@@ -301,6 +305,7 @@ impl Flags {
             testing_mode: self.testing_mode
                 || pick(None, "ATSIGN_TESTING_MODE", Some("testingMode"))
                     .is_some_and(|value| value.eq_ignore_ascii_case("true")),
+            tuning: reference::tuning(env)?,
             lease_term: pick(self.lease_term, "ATSIGN_LEASE_TERM", None)
                 .map_or(Ok(Duration::from_secs(30)), |text| term(&text))?,
         })

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use atsign_protocol::verb::Setting;
 use clap::Parser;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -23,7 +24,7 @@ use crate::peers::Peers;
 use crate::settings::Settings;
 use crate::store::{Config, End, Opening, SqliteStore, open};
 use crate::tls::Certificates;
-use crate::{activation, listener, notifications, storage, verb};
+use crate::{activation, compaction, listener, notifications, storage, verb};
 
 /// The exit codes, for `--help`.
 pub const EXIT_CODES: &str = "Exit codes:
@@ -185,7 +186,8 @@ async fn serve(options: &Options, logs: &Logs) -> Result<Exit, Exit> {
     let bounds = bounds(options);
     let at_sign = options.at_sign.clone();
     let mut server = AtServer::new(at_sign.clone(), store.clone(), certificates, bounds, system_clock())
-        .with_settings(Settings::new(options.testing_mode));
+        .with_settings(settings(options));
+    server.tuning = options.tuning;
     server.peers =
         Peers::new(at_sign, &options.directory, options.peer_ca.clone(), options.client_certificate_required);
     let server = Arc::new(server);
@@ -197,6 +199,10 @@ async fn serve(options: &Options, logs: &Logs) -> Result<Exit, Exit> {
     tracing::info!(listen = %options.listen, "serving");
     tokio::spawn(make_signing_keys(Arc::clone(&server_of_keys)));
     tokio::spawn(refresh_copies(Arc::clone(&server_of_keys)));
+    if options.testing_mode {
+        let server = Arc::clone(&server_of_keys);
+        tokio::spawn(async move { compaction::run(&server).await });
+    }
     tokio::spawn(notifications::sender::run(server_of_keys));
 
     tokio::select! {
@@ -302,7 +308,10 @@ async fn make_signing_keys(server: Arc<AtServer<SqliteStore>>) {
 /// Keeps copies of other atSigns' data from growing old.
 async fn refresh_copies(server: Arc<AtServer<SqliteStore>>) {
     loop {
-        tokio::time::sleep(REFRESH_EVERY).await;
+        tokio::select! {
+            () = tokio::time::sleep(REFRESH_EVERY) => {}
+            () = server.settings.refresh_now.notified() => {}
+        }
         if let Err(error) = verb::remote::refresh(&server).await {
             tracing::warn!(%error, "not all copies were refreshed");
         }
@@ -326,6 +335,12 @@ async fn follow_limits(options: Options, server: Arc<AtServer<SqliteStore>>) {
         }
         tokio::time::sleep(LIMITS_EVERY).await;
     }
+}
+
+/// What clients may change in testing mode, with what holds until they do.
+fn settings(options: &Options) -> Settings {
+    let connections = u64::try_from(options.max_connections).unwrap_or(u64::MAX);
+    Settings::new(options.testing_mode).with_default(Setting::InboundMaxLimit, connections)
 }
 
 /// What connections may take: as told, and the defaults for what nobody is asked.

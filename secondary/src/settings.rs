@@ -4,25 +4,44 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use atsign_protocol::verb::Setting;
+use tokio::sync::Notify;
 
 /// The settings of one server.
 #[derive(Default)]
 pub struct Settings {
     /// Whether clients may change them.
     pub testing: bool,
+    /// What holds while a client has not changed it, where that is not [`Setting::default`].
+    defaults: BTreeMap<Setting, u64>,
     changed: Mutex<BTreeMap<Setting, u64>>,
+    /// A client wants stale copies of other atSigns' keys to be fetched again.
+    pub(crate) refresh_now: Notify,
+    /// A client has changed how often the logs are compacted.
+    pub(crate) compaction_changed: Notify,
 }
 
 impl Settings {
     /// Settings that clients may change, or may not.
     pub fn new(testing: bool) -> Self {
-        Self { testing, changed: Mutex::default() }
+        Self { testing, ..Self::default() }
+    }
+
+    /// The same with another default.
+    #[must_use]
+    pub fn with_default(mut self, setting: Setting, value: u64) -> Self {
+        self.defaults.insert(setting, value);
+        self
     }
 
     /// What holds; 1 is true.
     pub fn get(&self, setting: Setting) -> u64 {
-        let changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
-        changed.get(&setting).copied().unwrap_or(setting.default())
+        let default = || self.defaults.get(&setting).copied().unwrap_or(setting.default());
+        self.changed(setting).unwrap_or_else(default)
+    }
+
+    /// What a client has set it to, if one has.
+    pub(crate) fn changed(&self, setting: Setting) -> Option<u64> {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner).get(&setting).copied()
     }
 
     /// Changes one; `None` gives it its default back.

@@ -7,7 +7,8 @@ use atsign_protocol::{Field, MetadataChange};
 use atsign_secondary::epoch::{TakeoverError, Term};
 use atsign_secondary::store::notifications::{Details, Kind, Notification, Outcome, Posting, Search, Status};
 use atsign_secondary::store::{
-    Change, Config, End, Notifications as _, Operation, Page, SqliteStore, Store, StoreError, Visit, open,
+    Change, Config, End, Notifications as _, Operation, Page, SqliteStore, Store, StoreError, Top, Visit,
+    open,
 };
 use tokio::sync::oneshot;
 
@@ -285,11 +286,11 @@ async fn the_access_log_forgets_its_oldest_entries() {
     let Opened { store, end } = opened(folder.path(), "pod-1").await;
     let lookup = |key: &str, at| Visit { at, at_sign: None, verb: "lookup", key: Some(key.to_owned()) };
     store.note(vec![lookup("first@alice", 1); 7]).await.expect("noted");
-    assert_eq!(store.visits().await.expect("visits").keys, [("first@alice".to_owned(), 7)]);
+    assert_eq!(store.visits(Top::default()).await.expect("visits").keys, [("first@alice".to_owned(), 7)]);
     for round in 0..20 {
         store.note(vec![lookup("later@alice", round); 100]).await.expect("noted");
     }
-    let visits = store.visits().await.expect("visits");
+    let visits = store.visits(Top::default()).await.expect("visits");
     assert_eq!(visits.keys, [("later@alice".to_owned(), 2000)]);
     assert_eq!(visits.last, Some(19));
     store.stop();

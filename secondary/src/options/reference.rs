@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::{UsageError, wrong};
+use crate::store::Top;
+use crate::tuning::Tuning;
+
 /// The working directory of the reference server's image, which its relative paths start from.
 const HOME: &str = "/atsign";
 
@@ -13,7 +17,7 @@ const DUE: &str = "what expires or is to be refreshed has a timer of its own";
 const OWN_BOUNDS: &str = "this server has bounds of its own for it";
 
 /// The variables that are not heeded, and why.
-pub const IGNORED: [(&str, &str); 47] = [
+pub const IGNORED: [(&str, &str); 42] = [
     ("accessLogPath", ONE_STORE),
     ("commitLogPath", ONE_STORE),
     ("notificationStoragePath", ONE_STORE),
@@ -45,7 +49,6 @@ pub const IGNORED: [(&str, &str); 47] = [
     ("enrollTimeFrameInHours", OWN_BOUNDS),
     ("enrollmentDelayIntervalThreshold", OWN_BOUNDS),
     ("enrollmentExpiryInHours", OWN_BOUNDS),
-    ("lookup_depth_of_resolution", OWN_BOUNDS),
     ("maxEnrollRequestsAllowed", OWN_BOUNDS),
     ("maxNotificationRetries", OWN_BOUNDS),
     ("notificationExpiryInMins", OWN_BOUNDS),
@@ -54,11 +57,7 @@ pub const IGNORED: [(&str, &str); 47] = [
     ("outbound_idletime_millis", OWN_BOUNDS),
     ("outbound_max_limit", OWN_BOUNDS),
     ("statsNotificationJobTimeInterval", OWN_BOUNDS),
-    ("statsTopKeys", OWN_BOUNDS),
-    ("statsTopVisits", OWN_BOUNDS),
-    ("syncBufferSize", OWN_BOUNDS),
-    ("syncPageLimit", OWN_BOUNDS),
-    ("toVerbOutboundEnabled", OWN_BOUNDS),
+    ("toVerbOutboundEnabled", "public keys of others are looked up, which every server understands"),
     ("securityCertificateChainLocationMtls", "servers are shown the certificate that clients see"),
     ("securityPrivateKeyLocationMtls", "servers are shown the certificate that clients see"),
 ];
@@ -73,6 +72,31 @@ pub fn ignored(env: impl Fn(&str) -> bool) -> Option<String> {
     let lines: Vec<_> =
         by_reason.iter().map(|(why, names)| format!("{} ({why})", names.join(", "))).collect();
     (!lines.is_empty()).then(|| lines.join("; "))
+}
+
+/// What the variables about `stats`, `sync` and `lookup` say.
+pub fn tuning(env: impl Fn(&str) -> Option<String>) -> Result<Tuning, UsageError> {
+    let number = |name: &'static str, default: usize, least: usize, most: usize| match env(name) {
+        None => Ok(default),
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|number| (least..=most).contains(number))
+            .ok_or_else(|| wrong(name, format!("{text:?} is not a number from {least} to {most}"))),
+    };
+    let default = Tuning::default();
+    let names =
+        |name, default: u32| Ok(u32::try_from(number(name, default as usize, 0, 2000)?).unwrap_or(default));
+    Ok(Tuning {
+        top: Top {
+            at_signs: names("statsTopVisits", default.top.at_signs)?,
+            keys: names("statsTopKeys", default.top.keys)?,
+        },
+        sync_entries: number("syncPageLimit", default.sync_entries, 1, 10_000)?,
+        sync_bytes: number("syncBufferSize", default.sync_bytes, 1, 1 << 30)?,
+        // Each is a read, and a stranger may ask for it.
+        lookup_depth: number("lookup_depth_of_resolution", default.lookup_depth, 0, 100)?,
+    })
 }
 
 /// Where a path of the reference server is: from here, or, where there is nothing, from its image's working directory.

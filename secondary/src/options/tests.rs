@@ -48,7 +48,7 @@ fn port_and_listen_may_both_be_given_if_they_agree() {
 
 #[test]
 fn what_makes_no_sense_is_refused_by_the_name_of_its_flag() {
-    let table: [Row; 9] = [
+    let table: [Row; 11] = [
         (&[], &[], "--at-sign"),
         (&["-a", "@"], &[], "--at-sign"),
         (&["-a", "@alice", "-p", "7000", "--listen", "127.0.0.1:7001"], &[], "--port"),
@@ -58,6 +58,8 @@ fn what_makes_no_sense_is_refused_by_the_name_of_its_flag() {
         (&["-a", "@alice", "--memory-limit", "6Zi"], &[], "--memory-limit"),
         (&["-a", "@alice", "--lease-term", "0"], &[], "--lease-term"),
         (&["-a", "@alice"], &[("useTLS", "false")], "useTLS"),
+        (&["-a", "@alice"], &[("syncPageLimit", "0")], "syncPageLimit"),
+        (&["-a", "@alice"], &[("lookup_depth_of_resolution", "deep")], "lookup_depth_of_resolution"),
     ];
     for (arguments, env, name) in table {
         assert_eq!(resolved(arguments, env).expect_err("refused").name, name, "{arguments:?}");
@@ -89,7 +91,7 @@ fn a_secret_is_not_printed() {
 type Seen = fn(&Options) -> String;
 
 /// Every variable of the reference server that is heeded: what it is set to, and what comes of it.
-const HEEDED: [(&str, &str, Seen, &str); 13] = [
+const HEEDED: [(&str, &str, Seen, &str); 18] = [
     ("logLevel", "FINEST", |o| o.log_level.to_string(), "TRACE"),
     ("useTLS", "true", |_| String::new(), ""),
     ("useSSL", "true", |_| String::new(), ""),
@@ -106,6 +108,11 @@ const HEEDED: [(&str, &str, Seen, &str); 13] = [
     ),
     ("inbound_max_limit", "50", |o| o.max_connections.to_string(), "50"),
     ("inbound_idletime_millis", "90000", |o| o.idle_timeout.as_secs().to_string(), "90"),
+    ("statsTopVisits", "3", |o| o.tuning.top.at_signs.to_string(), "3"),
+    ("statsTopKeys", "7", |o| o.tuning.top.keys.to_string(), "7"),
+    ("syncPageLimit", "100", |o| o.tuning.sync_entries.to_string(), "100"),
+    ("syncBufferSize", "1000", |o| o.tuning.sync_bytes.to_string(), "1000"),
+    ("lookup_depth_of_resolution", "1", |o| o.tuning.lookup_depth.to_string(), "1"),
     ("testingMode", "true", |o| o.testing_mode.to_string(), "true"),
     ("clientCertificateRequired", "false", |o| o.client_certificate_required.to_string(), "false"),
 ];

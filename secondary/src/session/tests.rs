@@ -14,8 +14,8 @@ use super::run;
 use crate::atserver::{AtServer, Limits, system_clock};
 use crate::store::notifications::{Notification, Outcome, Posted, Posting, Progress, Search};
 use crate::store::{
-    Change, Commit, LogPage, NotificationCounts, Notifications, Page, Record, Store, StoreError, Visit,
-    Visits,
+    Change, Commit, Log, LogPage, NotificationCounts, Notifications, Page, Record, Store, StoreError, Top,
+    Visit, Visits,
 };
 use crate::tls::Certificates;
 
@@ -156,7 +156,11 @@ impl Store for Memory {
         Ok(Vec::new())
     }
 
-    async fn visits(&self) -> Result<Visits, StoreError> {
+    async fn entries(&self, _: Log) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    async fn visits(&self, _: Top) -> Result<Visits, StoreError> {
         Ok(Visits::default())
     }
 

@@ -35,6 +35,17 @@ pub enum LogStart {
     Before(i64),
 }
 
+/// The logs of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Log {
+    /// The commit log.
+    Commits,
+    /// The access log.
+    Visits,
+    /// The notifications.
+    Notifications,
+}
+
 impl Weight for Vec<Commit> {
     fn weight(&self) -> usize {
         self.iter().map(|commit| commit.key.len()).sum()
@@ -42,6 +53,17 @@ impl Weight for Vec<Commit> {
 }
 
 impl Database {
+    /// Number of entries of a log.
+    pub fn entries(&self, log: Log) -> Result<u64, DatabaseError> {
+        let question = match log {
+            Log::Commits => "SELECT count(*) FROM commit_log",
+            Log::Visits => "SELECT count(*) FROM visits",
+            Log::Notifications => "SELECT count(*) FROM notifications",
+        };
+        let count: i64 = self.connection.prepare_cached(question)?.query_row([], |row| row.get(0))?;
+        Ok(count.unsigned_abs())
+    }
+
     /// One page of the commit log.
     pub fn commits(&self, page: LogPage) -> Result<Vec<Commit>, DatabaseError> {
         let (question, start) = match page.from {

@@ -14,12 +14,12 @@ pub mod status;
 pub mod visits;
 
 pub(crate) use database::sign;
-pub use log::{Commit, LogPage, LogStart};
+pub use log::{Commit, Log, LogPage, LogStart};
 pub use notification_counts::NotificationCounts;
 pub use notifications::Notifications;
 pub use sqlite::{Config, End, Opening, SqliteStore, open};
 pub use status::{State, Status};
-pub use visits::{Visit, Visits};
+pub use visits::{Top, Visit, Visits};
 
 use atsign_protocol::{Metadata, MetadataChange};
 
@@ -119,8 +119,10 @@ pub trait Store: Notifications + Clone + Send + Sync + 'static {
         limit: usize,
         now: i64,
     ) -> impl Future<Output = Result<Vec<(String, Record)>, StoreError>> + Send;
+    /// Number of entries of a log.
+    fn entries(&self, log: Log) -> impl Future<Output = Result<u64, StoreError>> + Send;
     /// What is told of the access log.
-    fn visits(&self) -> impl Future<Output = Result<Visits, StoreError>> + Send;
+    fn visits(&self, most: Top) -> impl Future<Output = Result<Visits, StoreError>> + Send;
     /// Number of keys and bytes on disk.
     fn size(&self) -> impl Future<Output = Result<(u64, u64), StoreError>> + Send;
 }

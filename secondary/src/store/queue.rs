@@ -35,6 +35,12 @@ impl Weight for i64 {
     }
 }
 
+impl Weight for u64 {
+    fn weight(&self) -> usize {
+        0
+    }
+}
+
 impl Weight for (u64, u64) {
     fn weight(&self) -> usize {
         0

@@ -14,7 +14,7 @@ use super::keeper::Keeper;
 use super::notifications::Progress;
 use super::queue::{Queue, Weight};
 use super::status::{State, Status};
-use super::{Change, Commit, LogPage, Page, Record, Store, StoreError, Visit, Visits};
+use super::{Change, Commit, Log, LogPage, Page, Record, Store, StoreError, Top, Visit, Visits};
 use crate::epoch::fence::Reading;
 use crate::epoch::files::EpochFiles;
 use crate::epoch::{Claimant, Holding, Lease, TakeoverError, Term, boottime};
@@ -219,8 +219,12 @@ impl Store for SqliteStore {
         self.ask(false, 0, move |database| database.enrollments(after.as_deref(), limit, now)).await
     }
 
-    async fn visits(&self) -> Result<Visits, StoreError> {
-        self.ask(false, 0, |database| database.visits()).await
+    async fn entries(&self, log: Log) -> Result<u64, StoreError> {
+        self.ask(false, 0, move |database| database.entries(log)).await
+    }
+
+    async fn visits(&self, most: Top) -> Result<Visits, StoreError> {
+        self.ask(false, 0, move |database| database.visits(most)).await
     }
 
     async fn size(&self) -> Result<(u64, u64), StoreError> {

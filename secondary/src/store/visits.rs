@@ -9,9 +9,6 @@ use super::queue::Weight;
 /// Entries that are kept.
 const KEPT: i64 = 2000;
 
-/// Names in a list of the most frequent ones (`statsTopKeys`, `statsTopVisits` of the reference server).
-const TOP: i64 = 5;
-
 /// One entry of the access log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Visit {
@@ -23,6 +20,21 @@ pub struct Visit {
     pub verb: &'static str,
     /// The key that was looked up.
     pub key: Option<String>,
+}
+
+/// How many names are told of those that are met most often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Top {
+    /// AtSigns that came.
+    pub at_signs: u32,
+    /// Keys that were looked up.
+    pub keys: u32,
+}
+
+impl Default for Top {
+    fn default() -> Self {
+        Self { at_signs: 5, keys: 5 }
+    }
 }
 
 /// What is told of the access log.
@@ -58,18 +70,18 @@ impl Database {
     }
 
     /// What is told of the entries that are kept.
-    pub fn visits(&self) -> Result<Visits, DatabaseError> {
-        let top = |question| -> Result<Vec<(String, i64)>, DatabaseError> {
+    pub fn visits(&self, most: Top) -> Result<Visits, DatabaseError> {
+        let top = |question, most: u32| -> Result<Vec<(String, i64)>, DatabaseError> {
             let mut statement = self.connection.prepare_cached(question)?;
-            let rows = statement.query_map([TOP], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let rows = statement.query_map([most], |row| Ok((row.get(0)?, row.get(1)?)))?;
             Ok(rows.collect::<Result<_, _>>()?)
         };
         let mut last = self.connection.prepare_cached("SELECT at FROM visits ORDER BY id DESC LIMIT 1")?;
         Ok(Visits {
             at_signs: top("SELECT at_sign, count(*) AS hits FROM visits
-                 WHERE at_sign IS NOT NULL AND verb IN ('from', 'pol') GROUP BY at_sign ORDER BY hits DESC, at_sign LIMIT ?1")?,
+                 WHERE at_sign IS NOT NULL AND verb IN ('from', 'pol') GROUP BY at_sign ORDER BY hits DESC, at_sign LIMIT ?1", most.at_signs)?,
             keys: top("SELECT key, count(*) AS hits FROM visits
-                 WHERE key IS NOT NULL GROUP BY key ORDER BY hits DESC, key LIMIT ?1")?,
+                 WHERE key IS NOT NULL GROUP BY key ORDER BY hits DESC, key LIMIT ?1", most.keys)?,
             last: last.query_row([], |row| row.get(0)).optional()?,
         })
     }

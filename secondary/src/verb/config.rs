@@ -37,11 +37,22 @@ pub(super) async fn config<S: Store>(
     }
 }
 
+/// Changes a setting, and does what it asks for where nobody looks at it by himself.
 fn change<S>(server: &AtServer<S>, setting: Setting, value: Option<u64>) {
     server.settings.set(setting, value);
-    if setting == Setting::InboundMaxLimit {
-        let connections = usize::try_from(server.settings.get(setting)).unwrap_or(usize::MAX);
-        server.set_limits(Limits { connections, ..server.limits() });
+    match setting {
+        Setting::InboundMaxLimit => {
+            let connections = usize::try_from(server.settings.get(setting)).unwrap_or(usize::MAX);
+            server.set_limits(Limits { connections, ..server.limits() });
+        }
+        Setting::CheckCertificateReload | Setting::ShouldReloadCertificates if value == Some(1) => {
+            server.tls.look_now();
+        }
+        Setting::DoCacheRefreshNow if value == Some(1) => server.settings.refresh_now.notify_one(),
+        Setting::CommitLogCompaction | Setting::AccessLogCompaction | Setting::NotificationCompaction => {
+            server.settings.compaction_changed.notify_one();
+        }
+        _ => {}
     }
 }
 

@@ -12,9 +12,6 @@ use crate::store::{Record, Store};
 /// A value that begins so names another key, whose value is the answer.
 const REFERENCE: &str = "atsign://";
 
-/// The most references that are followed one after the other.
-const DEPTH: usize = 3;
-
 /// Exactly the named key; references are answered as they are.
 pub(super) async fn llookup<S: Store>(
     server: &AtServer<S>,
@@ -84,7 +81,7 @@ async fn resolved<S: Store>(
     if record.metadata.is_active(server.now()) && operation != Operation::Meta {
         let mut followed = 0;
         while let Some(target) = record.value.as_deref().and_then(|value| value.strip_prefix(REFERENCE)) {
-            if followed == DEPTH {
+            if followed == server.tuning.lookup_depth {
                 return Ok(Answer::Null);
             }
             followed += 1;

@@ -11,7 +11,7 @@ use tokio::io::AsyncWrite;
 use super::{info, regex};
 use crate::atserver::AtServer;
 use crate::session::{Answer, Client, Writer};
-use crate::store::{Commit, LogPage, LogStart, NotificationCounts, Store, sign};
+use crate::store::{Commit, Log, LogPage, LogStart, NotificationCounts, Store, sign};
 
 /// Entries read from the commit log at a time.
 const PAGE: usize = 200;
@@ -83,7 +83,7 @@ async fn value<S: Store>(
         Figure::DiskSize => disk_size(server.store.size().await?.1).into(),
         Figure::TopAtSigns | Figure::TopKeys | Figure::LastLoggedIn => {
             server.access_log.flush(&server.store).await?;
-            let visits = server.store.visits().await?;
+            let visits = server.store.visits(server.tuning.top).await?;
             match figure {
                 Figure::TopAtSigns => hits(visits.at_signs).into(),
                 Figure::TopKeys => hits(visits.keys).into(),
@@ -94,10 +94,9 @@ async fn value<S: Store>(
         Figure::NotificationCount => {
             notifications(&server.store.notification_counts().await?, server.now()).into()
         }
-        // There is nothing to compact: the store keeps its logs short with every write.
-        Figure::CommitLogCompaction | Figure::AccessLogCompaction | Figure::NotificationCompaction => {
-            "{}".into()
-        }
+        Figure::CommitLogCompaction => server.compactions.last(Log::Commits).into(),
+        Figure::AccessLogCompaction => server.compactions.last(Log::Visits).into(),
+        Figure::NotificationCompaction => server.compactions.last(Log::Notifications).into(),
         // Written by its own function, for it may be long.
         Figure::LatestCommits => Value::Null,
     })
@@ -179,7 +178,7 @@ fn hits(names: Vec<(String, i64)>) -> String {
 }
 
 fn disk_size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["bytes", "KB", "MB", "GB", "TB"];
+    const UNITS: [&str; 5] = ["B", "KB", "MB", "GB", "TB"];
     let mut unit = 0;
     let mut whole = bytes;
     let mut hundredths = 0;
@@ -210,7 +209,7 @@ mod tests {
     #[test]
     fn sizes_are_told_in_a_unit_that_fits() {
         for (bytes, told) in [
-            (0, r#"{"size":"0.00","units":"bytes"}"#),
+            (0, r#"{"size":"0.00","units":"B"}"#),
             (1536, r#"{"size":"1.50","units":"KB"}"#),
             (5 << 30, r#"{"size":"5.00","units":"GB"}"#),
         ] {

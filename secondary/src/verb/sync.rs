@@ -18,12 +18,6 @@ use crate::store::{Commit, LogPage, LogStart, Operation, Store, StoreError, sign
 /// Entries read from the log at a time.
 const PAGE: usize = 100;
 
-/// Entries of an answer where the client names no limit.
-const ENTRIES: usize = 25;
-
-/// Bytes of an answer; one entry is answered whatever its size.
-const BYTES: usize = 5_242_880;
-
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Entry<'a> {
@@ -51,7 +45,7 @@ where
     };
     writer.push(b"data:[").await?;
     // At least one, or a client that asks for none would never come to the end.
-    let mut left = sync.limit.unwrap_or(ENTRIES).max(1);
+    let mut left = sync.limit.unwrap_or(server.tuning.sync_entries).max(1);
     let (mut after, mut bytes) = (sync.from, 0);
     'pages: loop {
         let page = LogPage { from: LogStart::After(after), limit: PAGE };
@@ -68,7 +62,7 @@ where
             // Texts and a number always serialise.
             let json = serde_json::to_vec(&entry).unwrap_or_default();
             if bytes > 0 {
-                if bytes + json.len() > BYTES {
+                if bytes + json.len() > server.tuning.sync_bytes {
                     break 'pages;
                 }
                 writer.push(b",").await?;

@@ -1,6 +1,9 @@
 //! `config` (reference page section 2.18): the block list, and the settings of testing mode.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
+use atsign_tests::client::Client;
 use atsign_tests::secondary::Secondary;
 
 use crate::{data, owner};
@@ -67,5 +70,68 @@ fn settings_change_in_testing_mode_only() -> Result<()> {
     assert!(server.connect().is_err(), "a second connection is one too many");
     assert_eq!(data(&mut client, "config:reset:inboundMaxLimit")?, "ok");
     server.connect()?;
+    Ok(())
+}
+
+#[test]
+fn what_is_shared_while_auto_notify_is_off_is_told_to_nobody() -> Result<()> {
+    let server = Secondary::start_with("@conf", &["--testing-mode", "--directory", "localhost:1"])?;
+    let mut client = server.connect_as_owner()?;
+    let sent = |client: &mut Client| -> Result<String> { client.request("stats:11") };
+    data(&mut client, "config:set:autoNotify=false")?;
+    data(&mut client, "update:@bob:quiet@conf 1")?;
+    data(&mut client, "delete:@bob:quiet@conf")?;
+    assert!(sent(&mut client)?.contains(r#"\"sent\":0"#), "{}", sent(&mut client)?);
+    data(&mut client, "config:reset:autoNotify")?;
+    data(&mut client, "update:@bob:loud@conf 1")?;
+    assert!(sent(&mut client)?.contains(r#"\"sent\":1"#), "{}", sent(&mut client)?);
+    Ok(())
+}
+
+#[test]
+fn a_reset_gives_back_what_the_server_was_started_with() -> Result<()> {
+    let server = Secondary::start_with("@conf", &["--testing-mode", "--max-connections", "7"])?;
+    let mut client = server.connect_as_owner()?;
+    assert_eq!(data(&mut client, "config:print:inboundMaxLimit")?, "7");
+    data(&mut client, "config:set:inboundMaxLimit=3")?;
+    data(&mut client, "config:reset:inboundMaxLimit")?;
+    assert_eq!(data(&mut client, "config:print:inboundMaxLimit")?, "7");
+    let others: Vec<_> = (0..6).map(|_| server.connect()).collect::<Result<_>>()?;
+    assert!(server.connect().is_err(), "{} connections and another are one too many", others.len());
+    Ok(())
+}
+
+#[test]
+fn certificates_are_looked_at_when_a_client_says_so() -> Result<()> {
+    for setting in ["checkCertificateReload", "shouldReloadCertificates"] {
+        let server = Secondary::start_with("@conf", &["--testing-mode"])?;
+        let mut client = server.connect_as_owner()?;
+        let before = data(&mut client, "info:mtls")?;
+        server.renew_certificate()?;
+        data(&mut client, &format!("config:set:{setting}=true"))?;
+        assert_ne!(data(&mut client, "info:mtls")?, before, "{setting}");
+    }
+    Ok(())
+}
+
+#[test]
+fn logs_are_compacted_as_often_as_a_client_says() -> Result<()> {
+    let server = Secondary::start_with("@conf", &["--testing-mode"])?;
+    let mut client = server.connect_as_owner()?;
+    for command in ["update:a@conf 1", "update:a@conf 2", "update:b@conf 1"] {
+        data(&mut client, command)?;
+    }
+    for log in ["commitLog", "accessLog", "notificationKeyStore"] {
+        data(&mut client, &format!("config:set:{log}CompactionFrequencyMins=1"))?;
+    }
+    let begun = Instant::now();
+    while client.request("stats:12,13,14")?.contains(r#""{}""#) {
+        assert!(begun.elapsed() < Duration::from_mins(5), "{}", client.request("stats:12,13,14")?);
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    assert!(begun.elapsed() > Duration::from_secs(55), "{:?}", begun.elapsed());
+    let told = client.request("stats:12")?;
+    let entries = r#"\"preCompactionEntriesCount\":\"4\",\"postCompactionEntriesCount\":\"4\",\"deletedKeysCount\":\"0\""#;
+    assert!(told.contains(entries), "{told}");
     Ok(())
 }
