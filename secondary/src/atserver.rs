@@ -14,6 +14,7 @@ use crate::connections::Connections;
 use crate::passcodes::Guesses;
 use crate::peers::Peers;
 use crate::settings::Settings;
+use crate::streams::Streams;
 use crate::tls::Certificates;
 use crate::tuning::Tuning;
 
@@ -43,6 +44,8 @@ pub struct AtServer<S> {
     pub(crate) access_log: AccessLog,
     /// What `config:set` changes.
     pub settings: Settings,
+    /// What clients stream to other atSigns.
+    pub(crate) streams: Streams,
     /// How much some verbs answer.
     pub tuning: Tuning,
     /// What came of looking at the logs.
@@ -135,6 +138,7 @@ impl<S> AtServer<S> {
             peers,
             access_log: AccessLog::default(),
             settings: Settings::default(),
+            streams: Streams::default(),
             tuning: Tuning::default(),
             compactions: Compactions::default(),
             block_list: tokio::sync::Mutex::default(),

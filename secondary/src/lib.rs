@@ -24,6 +24,7 @@ mod session;
 pub mod settings;
 pub mod storage;
 pub mod store;
+mod streams;
 pub mod tls;
 pub mod tuning;
 mod verb;

@@ -19,6 +19,7 @@ mod pkam;
 mod plookup;
 mod scan;
 mod stats;
+mod stream;
 mod sync;
 mod to;
 mod update;
@@ -42,6 +43,7 @@ pub use pkam::{HashingAlgorithm, Pkam, SigningAlgorithm};
 pub use plookup::ProxyLookup;
 pub use scan::Scan;
 pub use stats::{Figure, Stats};
+pub use stream::{Stream, StreamOffer};
 pub use sync::Sync;
 pub use to::To;
 pub use update::{Subject, Update, UpdateMeta};
@@ -95,6 +97,8 @@ pub enum Command {
     Enroll(Enroll),
     /// Keys of an enrollment.
     Keys(Keys),
+    /// Sends or receives bytes of any length.
+    Stream(Stream),
     /// Says whose server the connection is for.
     To(To),
     /// `@exit`: closes the connection without an answer.
@@ -149,6 +153,7 @@ enum Verb {
     Otp,
     Enroll,
     Keys,
+    Stream,
     To,
     Exit,
 }
@@ -192,6 +197,7 @@ impl Command {
             Verb::Otp => Self::Otp(Otp::parse(argument(rest)?)?),
             Verb::Enroll => Self::Enroll(Enroll::parse(argument(rest)?, owner)?),
             Verb::Keys => Self::Keys(Keys::parse(argument(rest)?)?),
+            Verb::Stream => Self::Stream(Stream::parse(argument(rest)?)?),
             Verb::To => Self::To(To::parse(argument(rest)?)?),
             Verb::Exit if rest.is_empty() => Self::Exit,
             Verb::Pol | Verb::Exit => return Err(AtError::invalid_command()),
@@ -260,6 +266,7 @@ fn split_verb(line: &str) -> Option<(Verb, &str)> {
         "otp" => Verb::Otp,
         "enroll" => Verb::Enroll,
         "keys" => Verb::Keys,
+        "stream" => Verb::Stream,
         "to" => Verb::To,
         "@exit" => Verb::Exit,
         _ => return None,
@@ -341,7 +348,7 @@ mod tests {
         #[test]
         fn arbitrary_pieces_of_commands_never_make_the_parser_panic(
             verb in prop::sample::select(vec!["from", "to", "cram", "pkam", "update", "update:meta", "update:json", "delete",
-                "llookup", "lookup", "plookup", "scan", "info", "noop", "stats", "notify", "notify:all", "notify:list", "monitor", "sync:from", "batch", "config", "config:block", "config:set", "otp:put", "enroll:request", "enroll:revoke", "enroll:list", "keys:put"]),
+                "llookup", "lookup", "plookup", "scan", "info", "noop", "stats", "notify", "notify:all", "notify:list", "monitor", "sync:from", "batch", "config", "config:block", "config:set", "otp:put", "enroll:request", "enroll:revoke", "enroll:list", "keys:put", "stream:init@bob", "stream:receive"]),
             pieces in prop::collection::vec(prop::sample::select(vec![":", "::", "@", " ", "public", "cached", "@bob",
                 "ttl", "-1", "null", "meta", "all", "json", "{}", "{\"atKey\":", "\"", "🦄", "é", "x.y", "@alice",
                 "bypassCache", "true", "cAt", "2024-05-05T09:06:40Z", "privatekey:at_secret", "nc", "3,4", "showHidden",

@@ -25,6 +25,8 @@ pub(crate) enum Answer {
     Written,
     /// Nothing but the prompt, which tells who the client is now.
     Prompt,
+    /// Not even the prompt.
+    Nothing,
 }
 
 impl Answer {
@@ -67,7 +69,7 @@ impl<'a, T: AsyncWrite + Unpin> Writer<'a, T> {
             Answer::Spaced(text) => ("data: ", text.as_str()),
             Answer::Null => ("data:", "null"),
             Answer::Written => ("", ""),
-            Answer::Prompt => return Ok(()),
+            Answer::Prompt | Answer::Nothing => return Ok(()),
         };
         self.push(prefix.as_bytes()).await?;
         self.push(text.as_bytes()).await?;

@@ -60,6 +60,12 @@ impl Lines {
         }
     }
 
+    /// What is left behind the last command.
+    pub(super) fn take_rest(&mut self) -> Vec<u8> {
+        self.searched = 0;
+        std::mem::take(&mut self.buffer)
+    }
+
     /// Where the first command ends. Blank lines before another command are skipped: some clients send them first.
     fn line_feed(&mut self) -> Option<usize> {
         if self.searched == 0 && self.buffer.first().copied().is_some_and(is_blank) {

@@ -3,6 +3,7 @@
 mod answer;
 mod challenge;
 mod lines;
+mod streaming;
 #[cfg(test)]
 mod tests;
 
@@ -17,13 +18,16 @@ use tokio::sync::watch;
 
 pub(crate) use answer::{Answer, Writer};
 pub(crate) use challenge::Challenge;
+pub(crate) use streaming::Streaming;
 
 use self::lines::{Line, Lines};
+use self::streaming::Event;
 use crate::atserver::{AtServer, Limits};
 use crate::connections::Slot;
 use crate::enrollments;
 use crate::notifications::monitor::Watching;
 use crate::store::Store;
+use crate::streams::Progress;
 use crate::verb::{self, Requests};
 
 /// How long a silent client stays once the server goes down: a command that is on its way is told so.
@@ -47,6 +51,8 @@ pub(crate) struct Client {
     pub(crate) certificates: Vec<CertificateDer<'static>>,
     /// What it is told of, once it has asked to be.
     pub(crate) watching: Option<Box<Watching>>,
+    /// What it does with a stream, once it has one.
+    pub(crate) streaming: Option<Box<Streaming>>,
     /// Whether it reads errors as JSON.
     pub(crate) json_errors: bool,
     /// The enrollment by which the owner is connected, where it is one: it narrows what the client may do.
@@ -77,6 +83,7 @@ impl Client {
             claim: None,
             certificates: Vec::new(),
             watching: None,
+            streaming: None,
             json_errors: false,
             access: None,
             by_cram: false,
@@ -192,6 +199,14 @@ where
             biased;
             () = slot.evicted() => return Ok(()),
             line = lines.next(stream, longest) => line?,
+            event = streaming::next(&mut client.streaming) => {
+                let parts = (&mut *stream, &mut lines);
+                // Boxed: connections without a stream carry nothing of it.
+                if !Box::pin(follow(server, &client, event, parts, slot, &mut draining)).await? {
+                    return Ok(());
+                }
+                continue;
+            }
             told = next_told(server, &mut client.watching) => {
                 // Without its store it has nothing more to tell.
                 let Ok(told) = told else { return Ok(()) };
@@ -229,6 +244,37 @@ where
             }
         }
     }
+}
+
+/// Does what comes next of a connection's stream; false ends the session.
+async fn follow<S, T>(
+    server: &AtServer<S>,
+    client: &Client,
+    event: Event,
+    (stream, lines): (&mut T, &mut Lines),
+    slot: &Slot,
+    draining: &mut watch::Receiver<bool>,
+) -> io::Result<bool>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    match (event, client.streaming.as_deref()) {
+        (Event::Bytes(Some(bytes)), _) => {
+            let mut writer = Writer::new(stream, server.limits().write);
+            writer.push(&bytes).await?;
+            writer.finish("").await?;
+            slot.written();
+            return Ok(true);
+        }
+        (Event::Sending(Progress::Accepted(chunks)), Some(Streaming::Sending(sending))) => {
+            streaming::relay(server, (stream, lines), sending, chunks, slot, draining).await?;
+        }
+        (Event::Sending(Progress::Done), Some(Streaming::Sending(sending))) => {
+            streaming::say(server, stream, "done", &sending.id).await?;
+        }
+        (Event::Bytes(None) | Event::Sending(_), _) => {}
+    }
+    Ok(false)
 }
 
 /// What a monitoring client is told next; nothing, for ever, for others.
@@ -277,6 +323,7 @@ where
         Err(error) => Err(error),
     };
     match answer {
+        Ok(Answer::Nothing) => Ok(true),
         Ok(answer) => {
             writer.answer(answer).await?;
             writer.finish(&client.prompt(&server.at_sign)).await?;

@@ -60,7 +60,9 @@ where
             }
             let response = match answer {
                 Ok(Answer::Text(text) | Answer::Spaced(text)) => Response::Data { data: Some(text) },
-                Ok(Answer::Null | Answer::Written | Answer::Prompt) => Response::Data { data: None },
+                Ok(Answer::Null | Answer::Written | Answer::Prompt | Answer::Nothing) => {
+                    Response::Data { data: None }
+                }
                 Err(error) => Response::Error {
                     error_code: error.code().code(),
                     error_message: error.code().description(),

@@ -20,6 +20,7 @@ mod pol;
 pub(crate) mod remote;
 mod scan;
 mod stats;
+mod stream;
 mod sync;
 mod to;
 mod update;
@@ -75,6 +76,7 @@ where
         Command::Enroll(enroll) => return enroll::enroll(server, client, enroll, writer).await,
         Command::Keys(keys) => return keys::keys(server, client, keys, writer).await,
         Command::Config(config) => config::config(server, client, config).await,
+        Command::Stream(stream) => stream::stream(server, client, stream).await,
         Command::To(to) => to::to(server, &to).await,
         // The session ends before it comes to this.
         Command::Exit => Ok(Answer::Null),

@@ -40,7 +40,11 @@ pub(super) async fn notify<S: Store>(
 }
 
 /// Takes the owner's notification for delivery, and returns its id.
-async fn send<S: Store>(server: &AtServer<S>, client: &Client, notify: Notify) -> Result<String, AtError> {
+pub(super) async fn send<S: Store>(
+    server: &AtServer<S>,
+    client: &Client,
+    notify: Notify,
+) -> Result<String, AtError> {
     let own = &server.at_sign;
     if notify.owner.as_ref().is_some_and(|owner| owner != own) {
         return Err(AtError::new(ErrorCode::Unauthorized, "notifications are sent of own keys only"));
@@ -77,7 +81,11 @@ async fn send_to_all<S: Store>(
 }
 
 /// Takes what the server of `peer` tells, and changes the copy that it tells of.
-async fn receive<S: Store>(server: &AtServer<S>, peer: &AtSign, notify: Notify) -> Result<Answer, AtError> {
+pub(super) async fn receive<S: Store>(
+    server: &AtServer<S>,
+    peer: &AtSign,
+    notify: Notify,
+) -> Result<Answer, AtError> {
     let own = &server.at_sign;
     if notify.owner.as_ref().is_some_and(|owner| owner != peer) {
         return Err(AtError::new(ErrorCode::Unauthorized, format!("{peer} may tell of its own keys only")));

@@ -26,6 +26,7 @@ mod plookup;
 mod pol;
 mod scan;
 mod stats;
+mod stream;
 mod sync;
 mod tls;
 mod to;
