@@ -13,6 +13,8 @@ mod fragment;
 pub mod key;
 pub mod metadata;
 pub mod prompt;
+#[cfg(test)]
+mod round_trips;
 pub mod time;
 pub mod usage;
 pub mod verb;
