@@ -2,7 +2,6 @@
 
 mod authority;
 mod demo;
-mod keys;
 mod onboarding;
 mod process;
 
@@ -13,6 +12,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use atsign_protocol::AtSign;
 use clap::Args;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 use crate::cluster::states;
 use crate::progress::step;
@@ -79,9 +80,9 @@ pub(crate) fn local(options: &Options) -> Result<()> {
     };
     authority::ensure(&environment.folder)?;
     let mut processes = environment.start(&binaries)?;
-    environment.onboard(&mut processes)?;
-    environment.tell();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    environment.onboard(&mut processes, &runtime)?;
+    environment.tell();
     // Before this Ctrl-C just ends us, and so the servers.
     runtime.block_on(process::until_interrupted(&mut processes))?;
     eprintln!("{:>12}  the servers are told to end", "Ctrl-C");
@@ -153,8 +154,12 @@ impl Environment {
     }
 
     /// Waits until all of them answer, gives keys to those that have none, and logs in with those of the others.
-    fn onboard(&self, processes: &mut [Process]) -> Result<()> {
+    fn onboard(&self, processes: &mut [Process], runtime: &tokio::runtime::Runtime) -> Result<()> {
         let ca = fs::read_to_string(self.ca())?;
+        let mut roots = rustls::RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
+            roots.add(certificate?)?;
+        }
         let doing = format!("the directory and {} servers", self.members.len());
         step("starting", &doing, || {
             let ports = std::iter::once(self.directory_port).chain(self.members.iter().map(|m| m.port));
@@ -165,7 +170,9 @@ impl Environment {
         step("onboarding", &doing, || {
             fs::create_dir_all(self.folder.join("keys"))?;
             self.members.iter().try_for_each(|member| {
-                onboarding::onboard(member, &ca).with_context(|| format!("onboarding {}", member.at_sign))
+                runtime
+                    .block_on(onboarding::ensure_keys(member, &roots))
+                    .with_context(|| format!("onboarding {}", member.at_sign))
             })
         })
     }

@@ -4,13 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Result;
+use atsign_keys::write_private;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
 
 use super::demo;
-use super::keys::write_private;
 
 /// Makes `ca.crt`, `tls.crt` and `tls.key` in `folder`, unless they are there. The authority's own key is forgotten:
 /// nothing else is to be signed by what a person trusts here.

@@ -24,7 +24,7 @@ const RSA_BITS: usize = 2048;
 const BLOCK: usize = 16;
 
 /// The keys of an atSign's owner.
-pub(super) struct Keys {
+pub struct Keys {
     /// Logs in.
     pkam: RsaPrivateKey,
     /// Others encrypt for it.
@@ -47,14 +47,12 @@ struct AtKeys {
 
 impl Keys {
     /// New keys.
-    ///
-    /// # Errors
-    /// The system has no randomness.
-    pub(super) fn generate() -> Result<Self> {
+    pub fn generate() -> Result<Self> {
         // Finding primes takes seconds where this program is not optimised, so both at once.
         let (pkam, encryption) = std::thread::scope(|scope| {
             let other = scope.spawn(|| RsaPrivateKey::new(&mut OsRng, RSA_BITS));
-            (RsaPrivateKey::new(&mut OsRng, RSA_BITS), other.join().expect("making keys does not panic"))
+            let own = RsaPrivateKey::new(&mut OsRng, RSA_BITS);
+            (own, other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         });
         let mut own = [0; 32];
         OsRng.try_fill_bytes(&mut own)?;
@@ -62,10 +60,7 @@ impl Keys {
     }
 
     /// Reads a file.
-    ///
-    /// # Errors
-    /// It is not one of an SDK's.
-    pub(super) fn read(path: &Path) -> Result<Self> {
+    pub fn read(path: &Path) -> Result<Self> {
         let text = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
         let read = || -> Result<Self> {
             let file: AtKeys = serde_json::from_slice(&text)?;
@@ -81,11 +76,8 @@ impl Keys {
         read().with_context(|| format!("{} is no keys file", path.display()))
     }
 
-    /// Writes the file, for its owner's eyes only.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub(super) fn write(&self, path: &Path) -> Result<()> {
+    /// Writes the file, for its owner's eyes only. It is on disk when this returns.
+    pub fn write(&self, path: &Path) -> Result<()> {
         let private_key = |key: &RsaPrivateKey| -> Result<String> {
             Ok(encrypt(&self.own, &BASE64.encode(key.to_pkcs8_der()?.as_bytes())))
         };
@@ -100,23 +92,17 @@ impl Keys {
     }
 
     /// The key that the server checks logins with, as the protocol has it.
-    ///
-    /// # Errors
-    /// It has no DER form.
-    pub(super) fn pkam_public_key(&self) -> Result<String> {
+    pub fn pkam_public_key(&self) -> Result<String> {
         Ok(BASE64.encode(self.pkam.to_public_key().to_public_key_der()?))
     }
 
     /// The key that others encrypt with, as the protocol has it.
-    ///
-    /// # Errors
-    /// It has no DER form.
-    pub(super) fn encryption_public_key(&self) -> Result<String> {
+    pub fn encryption_public_key(&self) -> Result<String> {
         Ok(BASE64.encode(self.encryption.to_public_key().to_public_key_der()?))
     }
 
     /// The answer to a login challenge.
-    pub(super) fn sign(&self, challenge: &str) -> String {
+    pub fn sign(&self, challenge: &str) -> String {
         let key = pkcs1v15::SigningKey::<Sha256>::new(self.pkam.clone());
         BASE64.encode(key.sign(challenge.as_bytes()).to_bytes())
     }
@@ -142,15 +128,21 @@ fn stream(key: &[u8; 32]) -> ctr::Ctr128BE<aes::Aes256> {
     ctr::Ctr128BE::new(key.into(), &[0; BLOCK].into())
 }
 
-/// Writes a file that only its owner may read.
-///
-/// # Errors
-/// It cannot be written.
-pub(super) fn write_private(path: &Path, content: &str) -> Result<()> {
+/// Writes a file that only its owner may read. It is on disk when this returns.
+pub fn write_private(path: &Path, content: &str) -> Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
-    let mut file = fs::File::options().create(true).write(true).truncate(true).mode(0o600).open(path)?;
-    Ok(file.write_all(content.as_bytes())?)
+    let doing = || format!("writing {}", path.display());
+    let mut file = fs::File::options()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(doing)?;
+    file.write_all(content.as_bytes()).and_then(|()| file.sync_all()).with_context(doing)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    fs::File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all()).with_context(doing)
 }
 
 #[cfg(test)]
