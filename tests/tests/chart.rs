@@ -224,6 +224,7 @@ fn an_api_server_accepts_what_is_rendered_and_grants_what_is_needed() -> Result<
     ensure!(said.contains("would violate PodSecurity"), "a pod that may be root passed: {said}");
 
     rights_in_every_namespace(&server)?;
+    rights_of_people(&server)?;
     rights_in_some_namespaces(&server)
 }
 
@@ -257,6 +258,37 @@ fn rights_in_every_namespace(server: &ApiServer) -> Result<()> {
     Ok(())
 }
 
+/// Nothing aggregates roles here, so people get ours themselves instead of `view` and `edit`.
+fn rights_of_people(server: &ApiServer) -> Result<()> {
+    for (person, roles) in [("viewer", &["atsign-view"][..]), ("editor", &["atsign-view", "atsign-edit"])] {
+        for role in roles {
+            let binding = format!("{person}-{role}");
+            let (role, user) = (format!("--clusterrole={role}"), format!("--user={person}"));
+            server.kubectl_ok(&["create", "rolebinding", &binding, &role, &user, "-n", "customers-1"], "")?;
+        }
+    }
+    server.kubectl_ok(
+        &["create", "clusterrolebinding", "seller", "--clusterrole=atsign-tiers-view", "--user=seller"],
+        "",
+    )?;
+    for (person, verb, resource, namespace, allowed) in [
+        ("viewer", "list", "atsigns.atsign.dev", "customers-1", true),
+        ("viewer", "create", "atsigns.atsign.dev", "customers-1", false),
+        ("viewer", "list", "atsigns.atsign.dev", "customers-2", false),
+        ("editor", "watch", "atsigns.atsign.dev", "customers-1", true),
+        ("editor", "create", "atsigns.atsign.dev", "customers-1", true),
+        ("editor", "delete", "atsigns.atsign.dev", "customers-1", true),
+        ("editor", "patch", "atsigns.atsign.dev/status", "customers-1", false),
+        ("editor", "create", "atsigns.atsign.dev", "customers-2", false),
+        ("editor", "list", "atsigntiers.atsign.dev", "customers-1", false),
+        ("seller", "list", "atsigntiers.atsign.dev", "customers-1", true),
+        ("seller", "patch", "atsigntiers.atsign.dev", "customers-1", false),
+    ] {
+        judge_as(server, person, verb, resource, namespace, allowed)?;
+    }
+    Ok(())
+}
+
 fn rights_in_some_namespaces(server: &ApiServer) -> Result<()> {
     // The binding to every namespace would stay; Helm would remove it.
     server.kubectl_ok(&["delete", "clusterrolebinding", "atsign-operator"], "")?;
@@ -283,12 +315,30 @@ fn judge(
     allowed: bool,
 ) -> Result<()> {
     let account = format!("system:serviceaccount:{NAMESPACE}:{account}");
-    let output = server.kubectl(&["auth", "can-i", verb, resource, "-n", namespace, "--as", &account], "")?;
+    judge_as(server, &account, verb, resource, namespace, allowed)
+}
+
+fn judge_as(
+    server: &ApiServer,
+    account: &str,
+    verb: &str,
+    resource: &str,
+    namespace: &str,
+    allowed: bool,
+) -> Result<()> {
+    // To kubectl what stands behind a slash is an object's name.
+    let (resource, subresource) = match resource.rsplit_once('/') {
+        Some((resource, subresource @ ("status" | "exec"))) => (resource, subresource),
+        _ => (resource, ""),
+    };
+    let of = format!("--subresource={subresource}");
+    let output =
+        server.kubectl(&["auth", "can-i", verb, resource, &of, "-n", namespace, "--as", account], "")?;
     let said = String::from_utf8_lossy(&output.stdout);
     let expected = if allowed { "yes" } else { "no" };
     ensure!(
         said.starts_with(expected),
-        "{account} may {verb} {resource} in {namespace}: {said}, expected {expected}"
+        "{account} may {verb} {resource} {subresource} in {namespace}: {said}, expected {expected}"
     );
     Ok(())
 }
