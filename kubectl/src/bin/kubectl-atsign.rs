@@ -1,0 +1,7 @@
+//! `kubectl atsign`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    atsign_kubectl::run()
+}
