@@ -7,6 +7,7 @@ mod access_log;
 pub mod activation;
 pub mod admin;
 pub mod atserver;
+pub mod backup;
 mod compaction;
 pub mod connections;
 mod enrollments;

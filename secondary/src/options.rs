@@ -14,7 +14,7 @@ use crate::tuning::Tuning;
 mod command;
 pub mod reference;
 
-pub use command::{Command, Place, StorageCommand};
+pub use command::{BackupArguments, Command, Place, RestoreArguments, StorageCommand};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -398,7 +398,8 @@ fn at_least_a_second(name: &'static str, idle: Duration) -> Result<Duration, Usa
     Ok(idle)
 }
 
-fn term(text: &str) -> Result<Duration, UsageError> {
+/// A lease's term, as `--lease-term` gives it.
+pub fn term(text: &str) -> Result<Duration, UsageError> {
     text.parse()
         .ok()
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())

@@ -12,9 +12,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
+use crate::admin::backup::Backups;
 use crate::admin::token::AdminToken;
 use crate::admin::{self, Admin};
 use crate::atserver::{AtServer, Idle, Limits as Bounds, system_clock};
+use crate::backup::command;
 use crate::epoch::{TakeoverError, Term};
 use crate::limits::Limits;
 use crate::logs::Logs;
@@ -30,22 +32,22 @@ use crate::{activation, compaction, listener, notifications, storage, verb};
 pub const EXIT_CODES: &str = "Exit codes:
    0  stopped cleanly, or the work is done
   64  a flag or variable makes no sense
-  65  the store is damaged, or parts of it are missing; nothing was changed
+  65  the store, or the backup to restore, is damaged, or parts of it are missing; nothing was changed
   66  the storage directory cannot be used, or belongs to another atSign
-  69  an address cannot be listened on
+  69  an address cannot be listened on; for backup: the server made none
   70  a defect of this program
   74  stopped, but the store could not be closed cleanly; acknowledged data is on disk
-  75  another server has taken the store over
+  75  another server has taken the store over; for restore: one has it in use
   78  certificate, key or activation secret cannot be read";
 
 /// Why the process ends. The numbers are those of sysexits.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Exit {
+pub(crate) enum Exit {
     Clean = 0,
     Usage = 64,
     Damaged = 65,
     StorageUnusable = 66,
-    CannotListen = 69,
+    Unavailable = 69,
     Defect = 70,
     NotClosed = 74,
     Fenced = 75,
@@ -79,6 +81,8 @@ pub fn run() -> ExitCode {
                 Exit::StorageUnusable
             }
         },
+        Ok(CommandLine { command: Some(Command::Backup(arguments)), .. }) => command::backup(&arguments),
+        Ok(CommandLine { command: Some(Command::Restore(arguments)), .. }) => command::restore(&arguments),
         Ok(CommandLine { flags, .. }) => match flags.resolve(|name| std::env::var(name).ok()) {
             Ok(options) => start(&options),
             Err(error) => {
@@ -155,6 +159,7 @@ async fn serve(options: &Options, logs: &Logs) -> Result<Exit, Exit> {
         figures,
         holder,
         gauge: Gauge::find(options.memory_limit),
+        backups: Backups::new(options.storage_dir.clone()),
         token: AdminToken::new(options.admin_token_file.clone()),
         logs: logs.clone(),
         server: OnceLock::new(),
@@ -229,7 +234,7 @@ impl Exit {
 async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, Exit> {
     TcpListener::bind(address).await.map_err(|error| {
         tracing::error!(%error, %address, "cannot listen");
-        Exit::CannotListen
+        Exit::Unavailable
     })
 }
 
@@ -274,17 +279,19 @@ fn exit_of(end: Option<End>) -> Exit {
     }
 }
 
-/// Who we are to other servers of this atSign: the pod, or this machine since it started.
+/// Who we are to other servers of this atSign.
 fn holder(options: &Options) -> Result<String, Exit> {
-    if let Some(holder) = &options.holder {
-        return Ok(holder.clone());
-    }
-    match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
-        Ok(id) => Ok(id.trim().to_owned()),
-        Err(error) => {
-            tracing::error!(%error, "this machine has no boot id: give --holder-id");
-            Err(Exit::Usage)
-        }
+    holder_or_machine(options.holder.clone()).map_err(|error| {
+        tracing::error!(%error, "this machine has no boot id: give --holder-id");
+        Exit::Usage
+    })
+}
+
+/// The pod, or this machine since it started.
+pub(crate) fn holder_or_machine(holder: Option<String>) -> io::Result<String> {
+    match holder {
+        Some(holder) => Ok(holder),
+        None => Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned()),
     }
 }
 

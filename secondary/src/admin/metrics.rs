@@ -11,6 +11,7 @@ use crate::store::figures::{BOUNDS, Figures};
 pub(super) async fn text(admin: &Admin) -> String {
     let usage = usage::usage(admin).await;
     let figures = &admin.figures;
+    let backups = admin.backups.figures();
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let ready = matches!(admin.status.state(), State::Serving { .. }) && admin.server.get().is_some();
     let mut text = String::with_capacity(4096);
@@ -39,6 +40,30 @@ pub(super) async fn text(admin: &Admin) -> String {
             "counter",
             "Keys deleted as they expired.",
             count(&figures.expired),
+        ),
+        (
+            "atsign_store_damaged",
+            "gauge",
+            "1 once the store was found damaged; it is only read then.",
+            u64::from(matches!(admin.status.state(), State::Damaged { .. })),
+        ),
+        (
+            "atsign_store_looked_over",
+            "gauge",
+            "1 once every row was read since the start and found sound.",
+            u64::from(figures.looked_over.load(Ordering::Relaxed)),
+        ),
+        (
+            "atsign_backup_timestamp_seconds",
+            "gauge",
+            "When the last backup was made, 0 for none since the start.",
+            backups.last,
+        ),
+        (
+            "atsign_backup_failed",
+            "gauge",
+            "1 where the last backup that was asked for was not made.",
+            u64::from(backups.failed),
         ),
         ("atsign_memory_limit_bytes", "gauge", "Memory that may be used, 0 for no limit.", usage.limit),
         ("atsign_memory_needed_bytes", "gauge", "Memory that cannot be evicted.", usage.needed),

@@ -1,5 +1,6 @@
 //! The admin port: health, metrics and usage over plain HTTP, for the kubelet, monitoring and the operator.
 
+pub mod backup;
 mod metrics;
 pub mod token;
 mod usage;
@@ -24,6 +25,7 @@ use crate::logs::Logs;
 use crate::memory::Gauge;
 use crate::store::figures::Figures;
 use crate::store::{SqliteStore, State, Status};
+use backup::Backups;
 use token::{AdminToken, TokenError};
 
 /// Connections at a time; who comes later waits in the kernel's queue.
@@ -49,6 +51,8 @@ pub struct Admin {
     pub holder: String,
     /// The memory of this process.
     pub gauge: Gauge,
+    /// The backups that were asked for.
+    pub backups: Backups,
     /// What a request must show to change something.
     pub token: AdminToken,
     /// The log's losses.
@@ -96,18 +100,23 @@ async fn exchange(stream: TcpStream, admin: Arc<Admin>) {
     }
 }
 
-async fn answer(request: &Request<Incoming>, admin: &Admin) -> Response<Full<Bytes>> {
+async fn answer(request: &Request<Incoming>, admin: &Arc<Admin>) -> Response<Full<Bytes>> {
     if head_length(request) > HEAD {
         return text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request is too large\n");
     }
     let path = request.uri().path();
-    if !matches!(path, "/healthz" | "/readyz" | "/metrics" | "/usage") {
-        return text(StatusCode::NOT_FOUND, "there are /healthz, /readyz, /metrics and /usage\n");
-    }
-    if request.method() != Method::GET {
-        let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
-        refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
-        return refusal;
+    let allowed: &[Method] = match path {
+        "/healthz" | "/readyz" | "/metrics" | "/usage" => &[Method::GET],
+        "/backup" => &[Method::GET, Method::POST],
+        _ => {
+            return text(
+                StatusCode::NOT_FOUND,
+                "there are /healthz, /readyz, /metrics, /usage and /backup\n",
+            );
+        }
+    };
+    if !allowed.contains(request.method()) {
+        return wrong_method(allowed);
     }
     match path {
         // That this is answered at all is what it says: the thread of the sockets lives.
@@ -116,6 +125,7 @@ async fn answer(request: &Request<Incoming>, admin: &Admin) -> Response<Full<Byt
             Ok(()) => text(StatusCode::OK, "ok\n"),
             Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
         },
+        "/backup" => backup::answer(request, admin),
         "/metrics" => body(StatusCode::OK, "text/plain; version=0.0.4", metrics::text(admin).await),
         _ => match serde_json::to_string(&usage::usage(admin).await) {
             Ok(json) => body(StatusCode::OK, "application/json", json),
@@ -149,6 +159,15 @@ pub fn refusal(request: &Request<Incoming>, admin: &Admin) -> Option<Response<Fu
         refusal.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     Some(refusal)
+}
+
+fn wrong_method(allowed: &[Method]) -> Response<Full<Bytes>> {
+    let names: Vec<_> = allowed.iter().map(Method::as_str).collect();
+    let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, format!("{} only\n", names.join(" and ")));
+    if let Ok(names) = HeaderValue::from_str(&names.join(", ")) {
+        refusal.headers_mut().insert(ALLOW, names);
+    }
+    refusal
 }
 
 fn head_length(request: &Request<Incoming>) -> usize {

@@ -16,6 +16,7 @@ pub mod fence;
 pub mod files;
 pub mod holding;
 pub mod lease;
+pub mod replace;
 pub mod takeover;
 
 use std::time::Duration;

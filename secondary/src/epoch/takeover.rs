@@ -267,7 +267,7 @@ impl<C: Contents> Claimant<C> {
         })
     }
 
-    fn check_at_sign(&self, epoch: &Epoch) -> Result<(), TakeoverError> {
+    pub(super) fn check_at_sign(&self, epoch: &Epoch) -> Result<(), TakeoverError> {
         if epoch.identity.at_sign == self.at_sign {
             return Ok(());
         }
@@ -280,7 +280,7 @@ impl<C: Contents> Claimant<C> {
 
     /// A data folder of our own number, or of a higher one, was made by an epoch whose file is gone: an error. False:
     /// its epoch is there, so a successor was faster than our list.
-    fn no_orphans(&self, own: u64) -> Result<bool, TakeoverError> {
+    pub(super) fn no_orphans(&self, own: u64) -> Result<bool, TakeoverError> {
         let Some(number) = self.files.highest_data_folder()?.filter(|number| *number >= own) else {
             return Ok(true);
         };
@@ -295,7 +295,7 @@ impl<C: Contents> Claimant<C> {
 }
 
 /// Does `work` while another thread renews our own epoch. `work` may ask whether a successor has sealed us.
-fn renew_while<T>(
+pub(super) fn renew_while<T>(
     own: &mut OwnEpoch,
     fence: &mut Fence,
     term: Term,
@@ -337,6 +337,6 @@ fn may_pass(error: &io::Error) -> bool {
     )
 }
 
-fn unix_seconds() -> i64 {
+pub(super) fn unix_seconds() -> i64 {
     jiff::Timestamp::now().as_second()
 }

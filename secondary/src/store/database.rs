@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use atsign_protocol::Metadata;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::file::FILE;
-use super::{Change, Operation, Page, Record};
+use super::file::{CHECKPOINT_FRAMES, LOG};
+use super::{Change, Operation, Page, Record, wal};
 
 /// Keys deleted in one transaction when they expire.
 pub const EXPIRED_AT_ONCE: u32 = 64;
+
+/// Bytes of the log after which nobody may hold it any more.
+const LONGEST_HELD: u64 = 64 << 20;
 
 /// Why a change or a question had no answer.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +29,9 @@ pub enum DatabaseError {
     Unreadable(#[from] serde_json::Error),
 }
 
+/// `next`, `keys`, `deleted` and `posted`, which a change that is undone must not leave changed.
+type Counts = (i64, Option<u64>, bool, u64);
+
 /// An open store.
 #[derive(Debug)]
 pub struct Database {
@@ -35,15 +41,27 @@ pub struct Database {
     pub(super) next: i64,
     /// Number of keys, once somebody asked.
     pub(super) keys: Option<u64>,
-    /// `next` and `keys` as they were when the transaction, and when the change, began.
-    pub(super) at_begin: (i64, Option<u64>),
+    /// What was counted when the transaction began.
+    pub(super) at_begin: Counts,
     /// Whether the last entry of the commit log is a deletion.
     pub(super) deleted: bool,
     /// Notifications stored since it was opened.
     pub(super) posted: u64,
+    /// Who needs the store's file to stay as it is, so that the log only grows; 0 for nobody.
+    pub(super) held: u64,
 }
 
 impl Database {
+    /// The folder of its files.
+    pub fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
+    }
+
+    /// The commit id that the next change gets.
+    pub fn next_commit_id(&self) -> i64 {
+        self.next
+    }
+
     /// Whether a transaction is open. SQLite ends one by itself after some errors.
     pub fn in_transaction(&self) -> bool {
         !self.connection.is_autocommit()
@@ -52,8 +70,16 @@ impl Database {
     /// Begins the transaction of a group.
     pub fn begin(&mut self) -> Result<(), rusqlite::Error> {
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        self.at_begin = (self.next, self.keys);
+        self.at_begin = self.counts();
         Ok(())
+    }
+
+    fn counts(&self) -> Counts {
+        (self.next, self.keys, self.deleted, self.posted)
+    }
+
+    fn count_again(&mut self, from: Counts) {
+        (self.next, self.keys, self.deleted, self.posted) = from;
     }
 
     /// Ends it. On disk when it returns.
@@ -64,7 +90,7 @@ impl Database {
 
     /// Undoes it.
     pub fn rollback(&mut self) {
-        (self.next, self.keys) = self.at_begin;
+        self.count_again(self.at_begin);
         if self.in_transaction() {
             // Where even this fails the connection is given up by whoever saw the first error.
             let _ = self.connection.execute_batch("ROLLBACK");
@@ -76,11 +102,11 @@ impl Database {
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, DatabaseError>,
     ) -> Result<T, DatabaseError> {
-        let before = (self.next, self.keys);
+        let before = self.counts();
         self.connection.prepare_cached("SAVEPOINT one")?.execute([])?;
         let done = work(self);
         if done.is_err() && self.in_transaction() {
-            (self.next, self.keys) = before;
+            self.count_again(before);
             self.connection.prepare_cached("ROLLBACK TO one")?.execute([])?;
         }
         if self.in_transaction() {
@@ -191,7 +217,11 @@ impl Database {
 
     /// The id of the last entry in the commit log whose key matches; -1 for none.
     pub fn last_commit(&self, matches: Option<&str>) -> Result<i64, DatabaseError> {
-        let Some(pattern) = matches else { return Ok(self.next - 1) };
+        let Some(pattern) = matches else {
+            // Not the one before the next: after a restore the next one is higher than by one.
+            let last = "SELECT coalesce(max(commit_id), -1) FROM commit_log";
+            return Ok(self.connection.prepare_cached(last)?.query_row([], |row| row.get(0))?);
+        };
         let pattern = regex_lite::Regex::new(pattern)
             .map_err(|error| DatabaseError::Refused(format!("invalid regular expression: {error}")))?;
         let mut statement = self
@@ -217,7 +247,7 @@ impl Database {
             keys
         };
         let length = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
-        let log = self.path.with_file_name(format!("{FILE}-wal"));
+        let log = self.path.with_file_name(LOG);
         Ok((keys, length(&self.path) + length(&log)))
     }
 
@@ -252,8 +282,41 @@ impl Database {
     /// Writes the whole log back. After a failed fsync the kernel may call pages clean that never reached the disk;
     /// writing them anew is the only way to know.
     pub fn write_back(&mut self) -> Result<(), DatabaseError> {
-        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        self.let_log_go()?;
+        Ok(self.empty_log()?)
+    }
+
+    pub(super) fn empty_log(&self) -> Result<(), rusqlite::Error> {
+        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+    }
+
+    /// From now on the store's file stays as it is and changes go to the log alone, until [`Self::let_log_go`] or
+    /// until the log has become too long.
+    pub fn hold_log(&mut self, by: u64) -> Result<(), DatabaseError> {
+        self.connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+        self.held = by;
         Ok(())
+    }
+
+    /// Changes may go to the store's file again.
+    pub fn let_log_go(&mut self) -> Result<(), DatabaseError> {
+        if self.held != 0 {
+            self.held = 0;
+            self.connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_FRAMES)?;
+        }
+        Ok(())
+    }
+
+    /// Bytes of the log up to the last transaction. Not within one.
+    pub fn log_length(&self) -> Result<u64, DatabaseError> {
+        let frames: i64 = self.connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get(1))?;
+        Ok(u64::try_from(frames).ok().filter(|frames| *frames > 0).map_or(0, wal::length))
+    }
+
+    /// Whether somebody holds the log who may not hold it longer.
+    pub(super) fn log_is_too_long(&self) -> bool {
+        self.held != 0
+            && fs::metadata(self.path.with_file_name(LOG)).is_ok_and(|log| log.len() > LONGEST_HELD)
     }
 
     /// Writes something that changes nothing, to see whether the volume takes it again.

@@ -1,6 +1,6 @@
 //! What the store counts, for `/metrics`.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Upper bounds of the histogram of group commits, microseconds.
@@ -19,6 +19,8 @@ pub struct Figures {
     pub commits: [AtomicU64; BOUNDS.len() + 1],
     /// The sum of these times, microseconds.
     pub commit_micros: AtomicU64,
+    /// Whether every row was looked at since the start, and found sound.
+    pub looked_over: AtomicBool,
 }
 
 impl Figures {

@@ -4,17 +4,25 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::database::Database;
+use super::wal::{self, Log};
 use crate::epoch::files::sync_directory;
 use crate::epoch::{Contents, TakeoverError};
 
 /// Name of the file in a data folder.
 pub const FILE: &str = "store.db";
 
+/// Name of its write-ahead log.
+pub const LOG: &str = "store.db-wal";
+
+/// Name in `meta` of the lowest commit id that may be given.
+const FLOOR: &str = "nextCommit";
+
 /// Version of the schema, in the file's `user_version`.
-const SCHEMA: i64 = 1;
+pub(crate) const SCHEMA: i64 = 1;
 
 /// `value` stands last, so that what is asked most (the times, the metadata) is read without it. The commit log has
 /// one entry per key, the latest; so its highest id is never removed but by a higher one, and no id is given twice.
@@ -38,7 +46,7 @@ const CREATE: &str = "
 ";
 
 /// Frames in the write-ahead log before it is written back: 1 MiB.
-const CHECKPOINT_FRAMES: u32 = 256;
+pub(super) const CHECKPOINT_FRAMES: u32 = 256;
 
 /// The log's file is cut back to this after something large went through it.
 const LOG_KEPT: u32 = 4 << 20;
@@ -81,6 +89,11 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    fn of_io(path: &Path, error: io::Error) -> Self {
+        let source = rusqlite::Error::ToSqlConversionFailure(Box::new(error));
+        Self::Volume { path: path.to_owned(), source }
+    }
+
     fn of(path: &Path, error: rusqlite::Error) -> Self {
         let path = path.to_owned();
         match error.sqlite_error_code() {
@@ -105,7 +118,7 @@ impl Database {
             transaction.execute("INSERT INTO meta VALUES ('atSign', ?1)", [at_sign])?;
             transaction.pragma_update(None, "user_version", SCHEMA)?;
             transaction.commit()?;
-            connection.close().map_err(|(_, error)| error)
+            close(connection)
         };
         make().map_err(|source| OpenError::Volume { path: path.clone(), source })
     }
@@ -117,6 +130,11 @@ impl Database {
         if matches!(fs::metadata(&path), Err(error) if error.kind() == io::ErrorKind::NotFound) {
             return Err(OpenError::Damaged { path, reason: "it is missing".to_owned() });
         }
+        let damaged = |reason| OpenError::Damaged { path: path.clone(), reason };
+        let log = match wal::inspect(&path.with_file_name(LOG)) {
+            Ok(log) => log.map_err(damaged)?,
+            Err(source) => return Err(OpenError::of_io(&path, source)),
+        };
         let connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE, cache_kib).map_err(failed)?;
         let found: i64 =
             connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
@@ -136,36 +154,74 @@ impl Database {
         let last: i64 = connection
             .query_row("SELECT coalesce(max(commit_id), -1) FROM commit_log", [], |row| row.get(0))
             .map_err(failed)?;
-        let next = last + 1;
-        Ok(Self { connection, path, next, keys: None, at_begin: (next, None), deleted: false, posted: 0 })
+        let floor: i64 = connection
+            .query_row(
+                "SELECT coalesce(max(CAST(value AS INTEGER)), 0) FROM meta WHERE name = ?1",
+                [FLOOR],
+                |row| row.get(0),
+            )
+            .map_err(failed)?;
+        let next = floor.max(last + 1);
+        let (keys, deleted, posted, held) = (None, false, 0, 0);
+        let at_begin = (next, keys, deleted, posted);
+        let database = Self { connection, path, next, keys, at_begin, deleted, posted, held };
+        if log == Log::Unfinished {
+            database.empty_log().map_err(|error| OpenError::of(&database.path, error))?;
+        }
+        Ok(database)
     }
 
-    /// Checks every page, and writes the log back.
-    fn check(self) -> Result<(), OpenError> {
+    /// Checks every page, and with `indexes` that they hold what the tables hold.
+    pub(crate) fn check(&self, indexes: bool) -> Result<(), OpenError> {
+        let question = if indexes { "PRAGMA integrity_check(1)" } else { "PRAGMA quick_check(1)" };
         let verdict: String = self
             .connection
-            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+            .query_row(question, [], |row| row.get(0))
             .map_err(|error| OpenError::of(&self.path, error))?;
         if verdict != "ok" {
-            return Err(OpenError::Damaged { path: self.path, reason: verdict });
+            return Err(OpenError::Damaged { path: self.path.clone(), reason: verdict });
         }
-        self.connection.close().map_err(|(_, error)| OpenError::of(&self.path, error))
+        Ok(())
     }
 
     /// Closes the store: its log is written back, and all of it is on disk when this returns.
     pub fn close(self) -> Result<(), OpenError> {
         let path = self.path;
-        self.connection.close().map_err(|(_, source)| OpenError::Volume { path: path.clone(), source })?;
+        close(self.connection).map_err(|source| OpenError::Volume { path: path.clone(), source })?;
         let on_disk =
             fs::File::open(&path).and_then(|file| file.sync_all()).and_then(|()| match path.parent() {
                 Some(folder) => sync_directory(folder),
                 None => Ok(()),
             });
-        on_disk.map_err(|error| OpenError::Volume {
-            path,
-            source: rusqlite::Error::ToSqlConversionFailure(Box::new(error)),
-        })
+        on_disk.map_err(|error| OpenError::of_io(&path, error))
     }
+
+    /// The last commit id that a store ever gave, read without changing anything in its folder. It may be damaged.
+    pub(crate) fn last_commit_in(folder: &Path) -> Result<i64, rusqlite::Error> {
+        let connection = connect(&folder.join(FILE), OpenFlags::SQLITE_OPEN_READ_WRITE, 64)?;
+        connection.query_row(
+            "SELECT max((SELECT coalesce(max(commit_id), -1) FROM commit_log),
+                        (SELECT coalesce(max(CAST(value AS INTEGER)), 0) - 1 FROM meta WHERE name = ?1))",
+            [FLOOR],
+            |row| row.get(0),
+        )
+    }
+
+    /// Makes the store one of an atSign whose commit ids go on from `next` at least.
+    pub(crate) fn adopt(&mut self, at_sign: &str, next: i64) -> Result<(), rusqlite::Error> {
+        self.next = self.next.max(next);
+        let transaction = self.connection.transaction()?;
+        transaction.execute("INSERT OR REPLACE INTO meta VALUES ('atSign', ?1)", [at_sign])?;
+        transaction.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", (FLOOR, self.next.to_string()))?;
+        transaction.commit()
+    }
+}
+
+/// Writes the log back and removes it. A connection that is merely dropped writes nothing: it may be one that failed,
+/// or whose store is somebody else's by now.
+fn close(connection: Connection) -> Result<(), rusqlite::Error> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    connection.close().map_err(|(_, error)| error)
 }
 
 /// Opens a connection with the settings of DESIGN.md section 6. No file locks (NFS may lack them or leave them
@@ -173,6 +229,7 @@ impl Database {
 fn connect(path: &Path, flags: OpenFlags, cache_kib: u32) -> Result<Connection, rusqlite::Error> {
     let connection =
         Connection::open_with_flags_and_vfs(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX, c"unix-none")?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     connection.pragma_update(None, "page_size", 4096)?;
     connection.pragma_update(None, "cache_size", -i64::from(cache_kib))?;
@@ -194,14 +251,16 @@ pub struct Files {
 }
 
 impl Contents for Files {
-    const FILES: &'static [&'static str] = &[FILE, "store.db-wal"];
+    const FILES: &'static [&'static str] = &[FILE, LOG];
 
     fn create(&self, folder: &Path) -> Result<(), TakeoverError> {
         Ok(Database::create(folder, &self.at_sign)?)
     }
 
     fn check(&self, folder: &Path) -> Result<(), TakeoverError> {
-        Database::open(folder, &self.at_sign, 64)?.check()?;
+        let copy = Database::open(folder, &self.at_sign, 64)?;
+        copy.check(false)?;
+        copy.close()?;
         Ok(sync_directory(folder)?)
     }
 }

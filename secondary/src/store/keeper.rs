@@ -1,20 +1,19 @@
 //! The store's thread: everything that is queued goes into one transaction and one fsync, and no answer of it leaves
 //! before the fence has confirmed that the store is still ours.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use rusqlite::ErrorCode;
-
 use super::StoreError;
 use super::database::{Database, DatabaseError};
+use super::failure::{LONGEST_PAUSE, PAUSE, Trouble, trouble};
 use super::notifications::Progress;
 use super::queue::{Job, Message};
 use super::sqlite::{End, Shared};
-use super::status::State;
+use super::status::{State, damaged};
+use super::walk::{Found, Walk};
 use crate::epoch::fence::Reading;
 use crate::epoch::{Holding, boottime};
 
@@ -24,48 +23,34 @@ const GROUP: usize = 128;
 /// Bytes that a group may hold before it is ended: what its requests brought and what they answer.
 const GROUP_BYTES: usize = 1 << 20;
 
-/// The first pause after a failure of the volume; it doubles up to the longest.
-const PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The store is looked over while nobody asked anything for so long, and at least so often.
+const IDLE: Duration = Duration::from_millis(5);
+const BUSY: Duration = Duration::from_millis(250);
 
 /// A successor has sealed us.
-struct Fenced;
-
-/// What an error of SQLite means for what comes next.
-#[derive(PartialEq, Eq)]
-enum Trouble {
-    /// The request was at fault.
-    None,
-    /// No room: the connection is whole, but the group may be too large.
-    Full,
-    /// The connection cannot be trusted any more.
-    Broken,
-}
-
-fn trouble(error: &DatabaseError) -> Trouble {
-    let DatabaseError::Sqlite(error) = error else { return Trouble::None };
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => Trouble::Full,
-        Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig) | None => Trouble::None,
-        Some(_) => Trouble::Broken,
-    }
-}
+pub(super) struct Fenced;
 
 /// The store, while it is ours.
 pub(super) struct Keeper {
-    holding: Holding,
+    pub(super) holding: Holding,
     /// Absent while the volume fails.
-    database: Option<Database>,
-    at_sign: String,
-    cache_kib: u32,
-    shared: Arc<Shared>,
+    pub(super) database: Option<Database>,
+    pub(super) at_sign: String,
+    pub(super) cache_kib: u32,
+    pub(super) shared: Arc<Shared>,
     messages: Receiver<Message>,
     stopping: bool,
     renewal: Duration,
     /// When the next key expires, Unix milliseconds.
     expiry: Option<i64>,
     /// While the volume fails: when to try again, and how long to wait after that.
-    again: Option<(Duration, Duration)>,
+    pub(super) again: Option<(Duration, Duration)>,
+    /// Whether the open store can only be read.
+    pub(super) read_only: bool,
+    /// What is damaged. Nothing is written any more: it could only make it worse.
+    pub(super) damage: Option<String>,
+    /// How far the store was looked over, and when it goes on at the latest, however busy we are.
+    walk: (Walk, Duration),
 }
 
 impl Keeper {
@@ -89,6 +74,9 @@ impl Keeper {
             renewal: Duration::ZERO,
             expiry: Some(0),
             again: None,
+            read_only: false,
+            damage: None,
+            walk: (Walk::default(), Duration::ZERO),
         }
     }
 
@@ -107,8 +95,14 @@ impl Keeper {
             let done = match self.messages.recv_timeout(self.until_due()) {
                 Ok(Message::Job(job)) => self.group(job),
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => Ok(()),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.walk_on();
+                    Ok(())
+                }
             };
+            if self.walk.1 <= boottime() {
+                self.walk_on();
+            }
             if done.and_then(|()| self.do_what_is_due()).is_err() {
                 return self.fenced();
             }
@@ -122,11 +116,33 @@ impl Keeper {
         let mut wait = self.renewal.saturating_sub(now);
         if let Some((again, _)) = self.again {
             wait = wait.min(again.saturating_sub(now));
-        } else if let Some(expiry) = self.expiry {
+        } else if let Some(expiry) = self.expiry.filter(|_| self.damage.is_none()) {
             let left = expiry.saturating_sub(unix_millis());
             wait = wait.min(Duration::from_millis(u64::try_from(left).unwrap_or(0)));
         }
-        wait
+        if self.walks() { wait.min(IDLE) } else { wait }
+    }
+
+    /// Whether the store is still being looked over.
+    fn walks(&self) -> bool {
+        self.walk.0 != Walk::Done && self.damage.is_none() && self.again.is_none()
+    }
+
+    /// Looks over the next few rows.
+    fn walk_on(&mut self) {
+        let Some(database) = self.database.as_ref().filter(|_| self.walks()) else { return };
+        self.walk.1 = boottime() + BUSY;
+        match database.walk(&self.walk.0) {
+            Ok(next) => {
+                if next == Walk::Done {
+                    tracing::info!("the store was looked over and is sound");
+                    self.shared.figures.looked_over.store(true, Ordering::Relaxed);
+                }
+                self.walk.0 = next;
+            }
+            Err(Found::Damage(reason)) => self.damaged(reason),
+            Err(Found::Error(error)) => self.fail(&error),
+        }
     }
 
     fn do_what_is_due(&mut self) -> Result<(), Fenced> {
@@ -134,7 +150,8 @@ impl Keeper {
         if self.again.is_some_and(|(again, _)| again <= boottime()) {
             self.repair()?;
         }
-        if self.again.is_none() && self.expiry.is_some_and(|expiry| expiry <= unix_millis()) {
+        let writable = self.again.is_none() && self.damage.is_none();
+        if writable && self.expiry.is_some_and(|expiry| expiry <= unix_millis()) {
             self.expire()?;
         }
         Ok(())
@@ -160,15 +177,24 @@ impl Keeper {
     /// Does one request, and with it everything else that is queued.
     fn group(&mut self, first: Box<dyn Job>) -> Result<(), Fenced> {
         let Some(database) = &mut self.database else {
-            refuse(first, "its volume fails, and is tried again");
+            let reason = "its volume fails, and is tried again";
+            refuse(first, self.damage.as_deref().unwrap_or(reason));
             return Ok(());
         };
         let mut held: Vec<Box<dyn Job>> = Vec::new();
         let (mut weight, mut count, mut failure) = (0, 0, None);
-        let mut next = Some(first);
+        let (mut next, mut afterwards) = (Some(first), None);
         while let Some(mut job) = next.take() {
             count += 1;
-            if job.writes() || database.in_transaction() {
+            if job.abandoned() {
+                // Whoever asked was told that the store does not answer, so it must not happen later.
+            } else if job.alone() && database.in_transaction() {
+                afterwards = Some(job);
+                break;
+            } else if let (true, Some(reason)) = (job.writes(), &self.damage) {
+                job.fail(StoreError::Failed(damaged(reason)));
+                job.answer();
+            } else if job.writes() || database.in_transaction() {
                 failure = begin_if_needed(database)
                     .and_then(|()| database.alone(|database| job.run(database)))
                     .err()
@@ -176,7 +202,10 @@ impl Keeper {
                 weight += job.weight();
                 held.push(job);
             } else {
-                failure = job.run(database).err().filter(|error| trouble(error) == Trouble::Broken);
+                failure = job
+                    .run(database)
+                    .err()
+                    .filter(|error| matches!(trouble(error), Trouble::Broken | Trouble::Damaged));
                 job.answer();
             }
             if failure.is_some() || count >= GROUP || weight >= GROUP_BYTES {
@@ -191,7 +220,8 @@ impl Keeper {
                 Err(_) => None,
             };
         }
-        self.finish(held, failure)
+        self.finish(held, failure)?;
+        afterwards.map_or(Ok(()), |job| self.group(job))
     }
 
     /// Ends the transaction of a group and answers it.
@@ -217,16 +247,19 @@ impl Keeper {
         if !held.is_empty() {
             self.confirm()?;
             self.count(&held, began.elapsed());
+            // Some of a group that failed as a whole may have found room alone.
+            self.look_for_expiry();
+            self.announce();
+            self.end_a_long_hold();
         }
         match ended {
-            Ok(()) => {
-                self.look_for_expiry();
-                self.announce();
-                // A commit that worked is the proof that a full volume has room again.
+            // A change on disk is the proof that a full volume has room again.
+            Ok(()) if held.iter().any(|job| job.writes() && job.succeeded()) => {
                 if self.again.take().is_some() {
                     self.serving();
                 }
             }
+            Ok(()) => {}
             Err(error) => self.fail(&error),
         }
         for job in held {
@@ -235,9 +268,18 @@ impl Keeper {
         Ok(())
     }
 
+    /// A log that somebody holds takes memory and room; that must end also where changes come faster than a backup
+    /// is made.
+    fn end_a_long_hold(&mut self) {
+        if let Some(database) = self.database.as_mut().filter(|database| database.log_is_too_long()) {
+            // Where it fails so does the next request, and says so.
+            let _ = database.let_log_go();
+        }
+    }
+
     /// Waits until the fence says that the store was still ours after what is now on disk. An error of the volume is
     /// no answer; it is asked again, and whoever waits gives up when the lease does.
-    fn confirm(&mut self) -> Result<(), Fenced> {
+    pub(super) fn confirm(&mut self) -> Result<(), Fenced> {
         let mut pause = PAUSE;
         loop {
             match self.holding.read_fence() {
@@ -249,11 +291,6 @@ impl Keeper {
             pause = (pause * 2).min(LONGEST_PAUSE);
             self.renew_when_due()?;
         }
-    }
-
-    fn fence_unreadable(&self, error: &io::Error) {
-        let reason = format!("the seal of our epoch cannot be read: {error}");
-        self.shared.status.set(State::Failing { epoch: self.holding.number(), reason });
     }
 
     fn count(&self, held: &[Box<dyn Job>], took: Duration) {
@@ -287,7 +324,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn look_for_expiry(&mut self) {
+    pub(super) fn look_for_expiry(&mut self) {
         if let Some(database) = &self.database {
             // Where this fails the next request fails too, and says so.
             self.expiry = database.next_expiry().unwrap_or(None);
@@ -301,69 +338,6 @@ impl Keeper {
         self.shared.progress.send_if_modified(|progress| std::mem::replace(progress, now) != now);
     }
 
-    fn serving(&self) {
-        self.shared.status.set(State::Serving { epoch: self.holding.number() });
-    }
-
-    /// The volume failed: the connection is given up where it cannot be trusted, and tried again later.
-    fn fail(&mut self, error: &DatabaseError) {
-        match trouble(error) {
-            // A single request was at fault, such as a group's last one that was done alone.
-            Trouble::None => return,
-            Trouble::Full => {}
-            Trouble::Broken => self.database = None,
-        }
-        self.again.get_or_insert((boottime() + PAUSE, PAUSE));
-        let reason = error.to_string();
-        self.shared.status.set(State::Failing { epoch: self.holding.number(), reason });
-    }
-
-    /// Opens the store again where that is needed, and writes to it. Under the same epoch: it is still ours.
-    fn repair(&mut self) -> Result<(), Fenced> {
-        match self.try_repair()? {
-            Ok(()) => {
-                self.again = None;
-                self.look_for_expiry();
-                self.serving();
-            }
-            Err(reason) => {
-                let pause = self.again.map_or(PAUSE, |(_, pause)| (pause * 2).min(LONGEST_PAUSE));
-                self.again = Some((boottime() + pause, pause));
-                self.shared.status.set(State::Failing { epoch: self.holding.number(), reason });
-            }
-        }
-        Ok(())
-    }
-
-    fn try_repair(&mut self) -> Result<Result<(), String>, Fenced> {
-        // Opening writes the log back, which is no longer ours to do once we are sealed.
-        match self.holding.read_fence() {
-            Ok(Reading::Clear) => {}
-            Ok(Reading::Sealed) => return Err(Fenced),
-            Err(error) => return Ok(Err(error.to_string())),
-        }
-        if self.database.is_none() {
-            match Database::open(self.holding.folder(), &self.at_sign, self.cache_kib) {
-                Ok(database) => self.database = Some(database),
-                Err(error) => return Ok(Err(error.to_string())),
-            }
-        }
-        let Some(database) = &mut self.database else { return Ok(Ok(())) };
-        let probed = begin_if_needed(database)
-            .and_then(|()| database.probe())
-            .and_then(|()| Ok(database.commit()?))
-            .and_then(|()| database.write_back());
-        if let Err(error) = probed {
-            database.rollback();
-            if trouble(&error) == Trouble::Broken {
-                self.database = None;
-            }
-            return Ok(Err(error.to_string()));
-        }
-        self.confirm()?;
-        Ok(Ok(()))
-    }
-
     /// A clean stop: the store is closed and on disk, and the epoch says so.
     fn stop(mut self) -> End {
         self.shared.status.set(State::Ended);
@@ -375,7 +349,10 @@ impl Keeper {
         let Some(database) = self.database.take() else {
             return End::Unreleased("its volume fails".to_owned());
         };
-        if let Err(error) = database.close() {
+        if self.damage.is_some() {
+            // Closing writes the log back. What was acknowledged is on disk without that.
+            drop(database);
+        } else if let Err(error) = database.close() {
             return End::Unreleased(error.to_string());
         }
         match self.holding.release() {
@@ -385,10 +362,9 @@ impl Keeper {
         }
     }
 
-    /// Somebody else has the store. It is not closed, for closing writes to it.
-    fn fenced(mut self) -> End {
+    /// Somebody else has the store. It is dropped without being closed, for closing writes to it.
+    fn fenced(self) -> End {
         self.shared.lease.lapse();
-        std::mem::forget(self.database.take());
         self.shared.status.set(State::Ended);
         End::Fenced
     }
@@ -399,7 +375,7 @@ fn refuse(mut job: Box<dyn Job>, reason: &str) {
     job.answer();
 }
 
-fn begin_if_needed(database: &mut Database) -> Result<(), DatabaseError> {
+pub(super) fn begin_if_needed(database: &mut Database) -> Result<(), DatabaseError> {
     if !database.in_transaction() {
         database.begin()?;
     }

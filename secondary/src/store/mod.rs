@@ -1,7 +1,9 @@
 //! The data of one atSign behind one trait, so that another store (Redis) can stand in for SQLite.
 
+mod counts;
 pub mod database;
 mod enrollments;
+mod failure;
 pub mod figures;
 pub mod file;
 pub mod keeper;
@@ -12,7 +14,10 @@ pub mod queue;
 pub mod sqlite;
 pub mod status;
 pub mod visits;
+mod wal;
+mod walk;
 
+pub use counts::Counts;
 pub(crate) use database::sign;
 pub use log::{Commit, Log, LogPage, LogStart};
 pub use notification_counts::NotificationCounts;

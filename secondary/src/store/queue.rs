@@ -1,5 +1,6 @@
 //! The queue between the sessions and the store's thread: bounded, and nobody blocks on it but the thread.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -41,6 +42,18 @@ impl Weight for u64 {
     }
 }
 
+impl Weight for PathBuf {
+    fn weight(&self) -> usize {
+        0
+    }
+}
+
+impl Weight for bool {
+    fn weight(&self) -> usize {
+        0
+    }
+}
+
 impl Weight for (u64, u64) {
     fn weight(&self) -> usize {
         0
@@ -57,6 +70,10 @@ impl Weight for () {
 pub trait Job: Send {
     /// Whether it changes something, so that its answer has to wait for the disk.
     fn writes(&self) -> bool;
+    /// Whether it cannot be done within a transaction.
+    fn alone(&self) -> bool;
+    /// Whether nobody waits for its answer any more.
+    fn abandoned(&self) -> bool;
     /// Bytes that it holds: what it brought, and its answer.
     fn weight(&self) -> usize;
     /// Does it, and keeps the answer. May be done again, where the transaction around it was undone.
@@ -77,9 +94,20 @@ pub enum Message {
     Stop,
 }
 
+/// How a request wants to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// It changes nothing.
+    Read,
+    /// It changes something, so that its answer has to wait for the disk.
+    Write,
+    /// It changes nothing, and cannot be done within a transaction.
+    Alone,
+}
+
 struct Task<W, T> {
     work: W,
-    writes: bool,
+    manner: Manner,
     brought: usize,
     result: Result<T, StoreError>,
     sender: oneshot::Sender<Result<T, StoreError>>,
@@ -92,7 +120,15 @@ where
     T: Weight + Send,
 {
     fn writes(&self) -> bool {
-        self.writes
+        self.manner == Manner::Write
+    }
+
+    fn alone(&self) -> bool {
+        self.manner == Manner::Alone
+    }
+
+    fn abandoned(&self) -> bool {
+        self.sender.is_closed()
     }
 
     fn weight(&self) -> usize {
@@ -147,7 +183,7 @@ impl Queue {
     /// Waits for a place, hands `work` to the thread and waits for its answer. `brought`: bytes that `work` holds.
     pub async fn ask<T>(
         &self,
-        writes: bool,
+        manner: Manner,
         brought: usize,
         work: impl FnMut(&mut Database) -> Result<T, DatabaseError> + Send + 'static,
     ) -> Result<T, StoreError>
@@ -158,7 +194,7 @@ impl Queue {
         let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| ended(()))?;
         let (sender, receiver) = oneshot::channel();
         let result = Err(StoreError::Unavailable("the store did not come to it".to_owned()));
-        let task = Task { work, writes, brought, result, sender, _place: place };
+        let task = Task { work, manner, brought, result, sender, _place: place };
         self.messages.send(Message::Job(Box::new(task))).map_err(|_| ended(()))?;
         receiver.await.map_err(|_| ended(()))?
     }

@@ -1,5 +1,6 @@
 //! The SQLite store as the sessions see it.
 
+use std::io;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,12 +13,12 @@ use super::figures::Figures;
 use super::file::{Files, OpenError};
 use super::keeper::Keeper;
 use super::notifications::Progress;
-use super::queue::{Queue, Weight};
+use super::queue::{Manner, Queue, Weight};
 use super::status::{State, Status};
 use super::{Change, Commit, Log, LogPage, Page, Record, Store, StoreError, Top, Visit, Visits};
 use crate::epoch::fence::Reading;
 use crate::epoch::files::EpochFiles;
-use crate::epoch::{Claimant, Holding, Lease, TakeoverError, Term, boottime};
+use crate::epoch::{Claimant, Holding, Lease, TakeoverError, Term, boottime, takeover};
 
 /// The store's thread needs little: SQLite keeps its pages on the heap.
 const STACK: usize = 256 * 1024;
@@ -108,17 +109,35 @@ pub fn open(config: Config) -> std::io::Result<Opening> {
 }
 
 fn take_over(config: Config, status: &Arc<Status>) -> Result<Holding, TakeoverError> {
-    let status = Arc::clone(status);
-    Claimant {
-        files: EpochFiles::open(&config.storage)?,
+    let files = patiently(status, || Ok(EpochFiles::open(&config.storage)?))?;
+    let reported = Arc::clone(status);
+    let mut claimant = Claimant {
+        files,
         contents: Files { at_sign: config.at_sign.clone() },
         at_sign: config.at_sign,
         holder: config.holder,
         term: config.term,
         dead: config.dead,
-        report: Box::new(move |progress| status.set(State::Claiming(progress))),
+        report: Box::new(move |progress| reported.set(State::Claiming(progress))),
+    };
+    patiently(status, || claimant.take_over())
+}
+
+/// Waits out a volume that is read-only: its server may have a bad day, and who looks for the reason finds it in the
+/// readiness.
+fn patiently<T>(
+    status: &Status,
+    mut attempt: impl FnMut() -> Result<T, TakeoverError>,
+) -> Result<T, TakeoverError> {
+    loop {
+        match attempt() {
+            Err(TakeoverError::Io(error)) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                status.set(State::Claiming(takeover::Progress::Failing(error.to_string())));
+                std::thread::sleep(Duration::from_secs(1));
+            }
+            ended => return ended,
+        }
     }
-    .take_over()
 }
 
 /// Opens the store of an epoch that is ours, and waits out a volume that fails. `None`: a successor has sealed us.
@@ -155,6 +174,31 @@ impl SqliteStore {
         self.shared.status.state()
     }
 
+    /// From now on the store's file stays as it is, and changes go to its log alone: until [`Self::let_log_go`], or
+    /// until the log has become too long or the volume has failed. Answers with the folder of both.
+    pub(crate) async fn hold_log(&self, by: u64) -> Result<PathBuf, StoreError> {
+        self.ask_in(Manner::Alone, 0, move |database| {
+            database.hold_log(by)?;
+            Ok(database.folder().to_owned())
+        })
+        .await
+    }
+
+    /// Bytes of the log, all of whose transactions are whole.
+    pub(crate) async fn log_length(&self) -> Result<u64, StoreError> {
+        self.ask_in(Manner::Alone, 0, |database| database.log_length()).await
+    }
+
+    /// Lets the log go, and answers whether it was held all the time.
+    pub(crate) async fn let_log_go(&self, by: u64) -> Result<bool, StoreError> {
+        self.ask_in(Manner::Alone, 0, move |database| {
+            let held = database.held == by;
+            database.let_log_go()?;
+            Ok(held)
+        })
+        .await
+    }
+
     /// Asks the thread to close the store after everything that is queued.
     pub fn stop(&self) {
         self.queue.stop();
@@ -168,7 +212,17 @@ impl SqliteStore {
         brought: usize,
         work: impl FnMut(&mut Database) -> Result<T, DatabaseError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let mut asked = pin!(self.queue.ask(writes, brought, work));
+        let manner = if writes { Manner::Write } else { Manner::Read };
+        self.ask_in(manner, brought, work).await
+    }
+
+    async fn ask_in<T: Weight + Send + 'static>(
+        &self,
+        manner: Manner,
+        brought: usize,
+        work: impl FnMut(&mut Database) -> Result<T, DatabaseError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let mut asked = pin!(self.queue.ask(manner, brought, work));
         while let Some(left) = self.shared.lease.remaining(boottime()) {
             let Ok(answer) = tokio::time::timeout(left, &mut asked).await else { continue };
             if self.shared.lease.remaining(boottime()).is_none() {

@@ -28,6 +28,13 @@ pub enum State {
         /// What the volume says.
         reason: String,
     },
+    /// It is ours and damaged: it is read as far as it can be, and nothing is written.
+    Damaged {
+        /// Our epoch.
+        epoch: u64,
+        /// What was found.
+        reason: String,
+    },
     /// It is being closed, or somebody else took it.
     Ended,
 }
@@ -51,6 +58,7 @@ impl State {
             Self::Claiming(Progress::Failing(reason)) => format!("the volume fails: {reason}"),
             Self::Serving { epoch } => format!("the store is ours (epoch {epoch})"),
             Self::Failing { reason, .. } => format!("the store fails: {reason}"),
+            Self::Damaged { reason, .. } => damaged(reason),
             Self::Ended => "the store is closed".to_owned(),
         }
     }
@@ -58,10 +66,15 @@ impl State {
     /// The epoch under which it is ours; 0 while it is not.
     pub fn epoch(&self) -> u64 {
         match self {
-            Self::Serving { epoch } | Self::Failing { epoch, .. } => *epoch,
+            Self::Serving { epoch } | Self::Failing { epoch, .. } | Self::Damaged { epoch, .. } => *epoch,
             Self::Starting | Self::Claiming(_) | Self::Ended => 0,
         }
     }
+}
+
+/// What whoever wants to write is told, and whoever asks why the server is not ready.
+pub(super) fn damaged(reason: &str) -> String {
+    format!("the store is damaged and only read until a backup is restored: {reason}")
 }
 
 /// The state, shared between the store's thread and those who ask.
@@ -83,6 +96,7 @@ impl Status {
         let quiet = same && (inner.0 == state || inner.1.is_some_and(|last| last.elapsed() < REPEATED));
         if !quiet {
             match &state {
+                State::Damaged { .. } => tracing::error!(store = state.sentence()),
                 State::Failing { .. }
                 | State::Claiming(Progress::NeedsSpace { .. } | Progress::Failing(_)) => {
                     tracing::warn!(store = state.sentence());

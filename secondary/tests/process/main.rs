@@ -1,5 +1,6 @@
 //! What the process promises: start, stop, crash, and who may have the store.
 
+mod backup;
 mod server;
 
 use std::fs;

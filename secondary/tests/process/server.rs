@@ -135,6 +135,11 @@ impl Server {
         Ok((status, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()))
     }
 
+    /// Where the admin port is.
+    pub(crate) fn admin_address(&self) -> String {
+        format!("127.0.0.1:{}", self.admin)
+    }
+
     /// A connection of somebody.
     pub(crate) fn stranger(&self) -> Client {
         Client::connect_to(&format!("127.0.0.1:{}", self.port), "localhost", &self.authority)

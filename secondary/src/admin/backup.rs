@@ -1,0 +1,138 @@
+//! `/backup`: `POST` has a backup made, `GET` says what became of the last one. Neither waits for the volume.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+
+use super::{Admin, body, refusal, text};
+use crate::atserver::AtServer;
+use crate::backup::{self, KEPT, Manifest};
+use crate::store::SqliteStore;
+
+/// The backups of this process.
+#[derive(Debug, Default)]
+pub struct Backups {
+    storage: PathBuf,
+    state: Mutex<State>,
+}
+
+/// What became of the last one.
+#[derive(Clone, Debug, Default)]
+enum State {
+    #[default]
+    None,
+    Running,
+    Made(Box<Manifest>),
+    Failed(String),
+}
+
+/// Counts for the metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Figures {
+    /// When the last backup in the storage directory was made, Unix seconds; 0 for never.
+    pub(super) last: u64,
+    /// Whether the last one that was asked for failed.
+    pub(super) failed: bool,
+}
+
+impl Backups {
+    /// Those of a storage directory.
+    pub fn new(storage: PathBuf) -> Self {
+        Self { storage, state: Mutex::default() }
+    }
+
+    pub(super) fn figures(&self) -> Figures {
+        match self.state() {
+            State::Made(manifest) => Figures { last: manifest.made_at().unsigned_abs(), failed: false },
+            State::Failed(_) => Figures { last: 0, failed: true },
+            State::None | State::Running => Figures::default(),
+        }
+    }
+
+    fn state(&self) -> State {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, state: State) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// False where one is being made.
+    fn begin(&self) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        !matches!(std::mem::replace(&mut *state, State::Running), State::Running)
+    }
+}
+
+pub(super) fn answer(request: &Request<Incoming>, admin: &Arc<Admin>) -> Response<Full<Bytes>> {
+    if let Some(refusal) = refusal(request, admin) {
+        return refusal;
+    }
+    if request.method() == Method::GET {
+        return last(&admin.backups);
+    }
+    let kept = match kept(request.uri().query()) {
+        Ok(kept) => kept,
+        Err(reason) => return text(StatusCode::BAD_REQUEST, reason),
+    };
+    let Some(server) = admin.server.get() else {
+        return text(StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", admin.status.state().sentence()));
+    };
+    if admin.backups.begin() {
+        tokio::spawn(make(Arc::clone(admin), Arc::clone(server), kept));
+    }
+    last(&admin.backups)
+}
+
+/// The number of backups to keep, as asked for in the query.
+fn kept(query: Option<&str>) -> Result<usize, String> {
+    let Some(query) = query else { return Ok(KEPT) };
+    let number = query.strip_prefix("keep=").and_then(|number| number.parse().ok());
+    number
+        .filter(|number| *number > 0)
+        .ok_or_else(|| format!("?{query}: expected ?keep=N, the number of backups to keep, 1 at least\n"))
+}
+
+fn last(backups: &Backups) -> Response<Full<Bytes>> {
+    match backups.state() {
+        State::None => text(StatusCode::NOT_FOUND, "no backup was asked for since the server started\n"),
+        State::Running => text(StatusCode::ACCEPTED, "a backup is being made; GET /backup tells its end\n"),
+        State::Failed(reason) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{reason}\n")),
+        State::Made(manifest) => match serde_json::to_string_pretty(&manifest) {
+            Ok(json) => body(StatusCode::OK, "application/json", json),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        },
+    }
+}
+
+async fn make(admin: Arc<Admin>, server: Arc<AtServer<SqliteStore>>, kept: usize) {
+    let backups = &admin.backups;
+    let made = backup::make(&server.store, &backups.storage, server.at_sign.as_str(), kept).await;
+    backups.set(match made {
+        Ok(manifest) => {
+            tracing::info!(name = manifest.name, bytes = manifest.bytes, "a backup was made");
+            State::Made(Box::new(manifest))
+        }
+        Err(error) => {
+            tracing::error!(%error, "there is no backup");
+            State::Failed(error.to_string())
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_many_backups_are_kept_is_a_number_of_1_at_least() {
+        assert_eq!(kept(None), Ok(KEPT));
+        assert_eq!(kept(Some("keep=3")), Ok(3));
+        for query in ["keep=0", "keep=-1", "keep=", "keep=x", "kept=3", ""] {
+            assert!(kept(Some(query)).expect_err(query).contains("expected ?keep=N"), "{query}");
+        }
+    }
+}

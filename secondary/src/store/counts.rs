@@ -1,0 +1,36 @@
+//! How much there is in a store, counted one by one: for backups, which are compared by it.
+
+use serde::{Deserialize, Serialize};
+
+use super::database::{Database, DatabaseError};
+
+/// How much there is in a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counts {
+    /// Keys, those of the server itself included.
+    pub keys: u64,
+    /// Entries of the commit log.
+    pub commits: u64,
+    /// Notifications.
+    pub notifications: u64,
+    /// Enrollments, in whatever state.
+    pub enrollments: u64,
+}
+
+impl Database {
+    /// Counts everything. It reads the whole store, so it is for one that nobody waits for.
+    pub(crate) fn count_all(&self) -> Result<Counts, DatabaseError> {
+        let count = |what: &str| -> Result<u64, DatabaseError> {
+            let question = format!("SELECT count(*) FROM {what}");
+            let count: i64 = self.connection.query_row(&question, [], |row| row.get(0))?;
+            Ok(count.unsigned_abs())
+        };
+        Ok(Counts {
+            keys: count("keys")?,
+            commits: count("commit_log")?,
+            notifications: count("notifications")?,
+            enrollments: count("keys WHERE instr(key, '.new.enrollments.__manage@') > 0")?,
+        })
+    }
+}
