@@ -277,8 +277,9 @@ fn the_secret_is_trimmed_never_logged_and_the_admin_port_tells_usage_and_metrics
     assert_eq!(server.get("/nothing").0, 404);
     assert_eq!(server.get(&format!("/healthz?{}", "x".repeat(2000))).0, 431);
 
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended(), Some(0));
     let log = server.log();
-    server.stop();
     let file = fs::read_to_string(logs.join("secondary.log")).expect("the log's file");
     for text in [&log, &file] {
         assert!(text.contains("\"serving\""), "{text}");
