@@ -29,3 +29,4 @@ mod streams;
 pub mod tls;
 pub mod tuning;
 mod verb;
+mod web;

@@ -16,7 +16,7 @@ use tokio_rustls::server::TlsStream;
 use crate::atserver::AtServer;
 use crate::session;
 use crate::store::Store;
-use crate::tls;
+use crate::{tls, web};
 
 /// How long sessions may take to end once the server goes down.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -83,6 +83,10 @@ async fn connection<S: Store>(
     // Boxed: the handshake's state is large, and would stay part of an idle connection.
     let Some(mut stream) = Box::pin(shake_hands(stream, &server, turn)).await else { return };
     match server.connections.admit(&server.limits()) {
+        Some(slot) if stream.get_ref().1.alpn_protocol() == Some(web::PROTOCOL) => {
+            // Boxed: other connections carry nothing of it.
+            return Box::pin(web::serve(server, stream, &slot)).await;
+        }
         Some(slot) => {
             let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
             session::run(&server, &mut stream, certificates, slot, draining).await;

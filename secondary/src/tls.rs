@@ -19,8 +19,13 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
 use tokio::time::Instant;
 
+use crate::web;
+
 /// Bytes of TLS records that may wait to be sent on one connection.
 pub const SEND_BUFFER: usize = 32 * 1024;
+
+/// What a client may ask for by ALPN that could as well ask for nothing.
+const ATPROTOCOL: &[u8] = b"atProtocol/1.0";
 
 /// Files are looked at so often at most.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -181,6 +186,7 @@ fn config(pair: Arc<CertifiedKey>, provider: Arc<CryptoProvider>) -> Result<Serv
     // brings new keys for the tickets, so that everybody sees it.
     config.ticketer = Ticketer::new()?;
     config.send_tls13_tickets = 1;
+    config.alpn_protocols = vec![ATPROTOCOL.to_vec(), web::PROTOCOL.to_vec()];
     Ok(config)
 }
 

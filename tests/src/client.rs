@@ -13,6 +13,8 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use sha2::{Digest as _, Sha512};
 
+use crate::secondary::{HOST, Secondary};
+
 /// How long a test waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -33,22 +35,29 @@ impl Client {
 
     /// Connects to `address`, checking the certificate against another name.
     pub fn connect_to(address: &str, server_name: &str, ca: &str) -> Result<Self> {
-        let mut client = Self::handshake(address, server_name, ca)?;
+        let mut client = Self::handshake(address, server_name, ca, &[])?;
         let banner = client.read_some()?;
         ensure!(banner == "@", "{server_name} greeted with {banner:?}, expected \"@\"");
         Ok(client)
     }
 
-    fn handshake(address: &str, server_name: &str, ca: &str) -> Result<Self> {
+    /// A bare TLS connection that asks a secondary server for one of some protocols by ALPN.
+    pub fn tls(server: &Secondary, protocols: &[&[u8]]) -> Result<StreamOwned<ClientConnection, TcpStream>> {
+        let address = format!("127.0.0.1:{}", server.port);
+        Ok(Self::handshake(&address, HOST, &server.authority(), protocols)?.stream)
+    }
+
+    fn handshake(address: &str, server_name: &str, ca: &str, protocols: &[&[u8]]) -> Result<Self> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
             roots.add(certificate?)?;
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
+        let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         let tcp = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
         tcp.set_nodelay(true)?;
         tcp.set_read_timeout(Some(PATIENCE))?;

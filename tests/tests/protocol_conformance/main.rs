@@ -13,6 +13,7 @@ mod delete;
 mod enroll;
 mod framing;
 mod from;
+mod http;
 mod info;
 mod keys;
 mod llookup;
