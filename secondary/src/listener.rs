@@ -85,7 +85,8 @@ async fn connection<S: Store>(
     match server.connections.admit(&server.limits()) {
         Some(slot) if stream.get_ref().1.alpn_protocol() == Some(web::PROTOCOL) => {
             // Boxed: other connections carry nothing of it.
-            return Box::pin(web::serve(server, stream, &slot)).await;
+            let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
+            return Box::pin(web::serve(&server, stream, certificates, slot, draining)).await;
         }
         Some(slot) => {
             let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();

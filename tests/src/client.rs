@@ -124,12 +124,16 @@ impl Client {
     /// Logs in with the secret that the server was started with.
     pub fn cram(&mut self, at_sign: &str, secret: &str) -> Result<()> {
         let challenge = self.challenge(at_sign)?;
-        let digest = Sha512::digest(format!("{secret}{challenge}"));
-        let hex = digest.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
-        let answer = self.request(&format!("cram:{hex}"))?;
+        let answer = self.request(&format!("cram:{}", digest(secret, &challenge)))?;
         if answer != format!("data:success\n{at_sign}@") {
             bail!("cram answered {answer:?}");
         }
         Ok(())
     }
+}
+
+/// What a challenge is answered with by `cram`.
+pub fn digest(secret: &str, challenge: &str) -> String {
+    let digest = Sha512::digest(format!("{secret}{challenge}"));
+    digest.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }

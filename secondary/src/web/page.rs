@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use atsign_protocol::answer::{MetadataAnswer, WholeAnswer};
 use atsign_protocol::{AtKey, AtSign};
-use http::header::{CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -95,6 +95,7 @@ fn body(status: StatusCode, kind: &str, bytes: impl Into<Bytes>) -> Response<Ful
     *response.status_mut() = status;
     // What a client wants it to be may be no header.
     let kind = HeaderValue::from_str(kind).unwrap_or(HeaderValue::from_static("application/octet-stream"));
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response

@@ -33,6 +33,7 @@ mod tls;
 mod to;
 mod update;
 mod update_meta;
+mod websocket;
 
 use std::sync::OnceLock;
 
