@@ -1,12 +1,14 @@
 //! The plugins as kubectl runs them, against a real API server without nodes. Nobody reconciles here, so the tests say
 //! in the operator's place what it would.
 
+mod archive;
+
 use std::collections::BTreeMap;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
+use archive::unpack;
 use atsign_tests::apiserver::ApiServer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -387,7 +389,7 @@ fn a_report_holds_what_helps_and_no_secret() {
             "name": "secondary", "image": "example.com/secondary", "args": ["--at-sign", "@alice", "-s", "hunter2"],
             "env": [{"name": "SHARED_SECRET", "value": "hunter3"}]}]}}}}));
     world.ok_in_namespace(&["atsign", "report", "alice", "--file", "report.tar.gz"]);
-    let files = unpack(&world.programs.path().join("report.tar.gz"));
+    let files = unpack(&world.programs.path().join("report.tar.gz")).unwrap();
     let text = files.values().cloned().collect::<Vec<_>>().join("\n");
     for name in ["atsign.yaml", "status.txt", "doctor.txt", "deployments.yaml", "secrets.txt"] {
         assert!(files.contains_key(name), "{name} is not among {:?}", files.keys());
@@ -399,21 +401,6 @@ fn a_report_holds_what_helps_and_no_secret() {
     }
     let again = world.in_namespace(&["atsign", "report", "alice", "--file", "report.tar.gz"]);
     assert_eq!(again.status.code(), Some(1), "a file that is there is not overwritten");
-}
-
-/// Every file of an archive, by its name below the archive's one folder.
-fn unpack(archive: &Path) -> BTreeMap<String, String> {
-    let file = std::fs::File::open(archive).unwrap();
-    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(file));
-    let mut files = BTreeMap::new();
-    for entry in archive.entries().unwrap() {
-        let mut entry = entry.unwrap();
-        let path: PathBuf = entry.path().unwrap().components().skip(1).collect();
-        let mut text = String::new();
-        entry.read_to_string(&mut text).unwrap();
-        files.insert(path.display().to_string(), text);
-    }
-    files
 }
 
 #[test]

@@ -82,6 +82,7 @@ pub(crate) fn up(options: Options) -> Result<()> {
     if options.only.is_none() {
         alice(&target, &images)?;
         prove(&cluster)?;
+        servers::install_plugin(&cluster)?;
         what_next(&target)?;
     }
     Ok(())
@@ -207,10 +208,16 @@ fn what_next(target: &Target) -> Result<()> {
     eprintln!();
     let shown = target.kubectl().args(["get", "atsigns"]).status()?;
     ensure!(shown.success(), "kubectl get atsigns failed");
+    eprintln!("\n@alice runs. What to try next:");
+    if let Target::Embedded(_) = target {
+        eprintln!(
+            "  {kubectl} create atsign bob --wait       another one
+  {kubectl} atsign status alice            all about her, and what to do
+  {kubectl} atsign activate alice          her keys, for an SDK, into ~/.atsign/keys"
+        );
+    }
     eprintln!(
-        "
-@alice runs. What to try next:
-  {kubectl} describe atsign alice          what the operator did
+        "  {kubectl} describe atsign alice          what the operator did
   {kubectl} explain atsign.spec            what an AtSign can be
   {kubectl} apply -f examples/tiers.yaml   sizes to choose from
   {kubectl} logs deploy/alice --follow     what her server says
