@@ -58,7 +58,7 @@ impl Person {
 }
 
 #[test]
-fn a_person_makes_activates_and_looks_after_an_atsign() -> Result<()> {
+fn by_the_plugins_a_person_makes_activates_and_looks_after_an_atsign() -> Result<()> {
     let namespace = Namespace::new("plugin")?;
     let person = Person::new()?;
     let here = ["-n", "plugin"];
@@ -193,7 +193,7 @@ fn suspend_resume_and_restart(person: &Person, namespace: &Namespace, name: &str
 }
 
 #[test]
-fn the_cluster_is_fit_and_kubernetes_roles_reach_atsigns() -> Result<()> {
+fn the_plugins_find_the_cluster_fit_and_kubernetes_roles_reach_atsigns() -> Result<()> {
     let person = Person::new()?;
     let examined = person.json(&["atsign", "doctor"])?;
     for what in [
