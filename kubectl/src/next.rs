@@ -65,10 +65,8 @@ fn for_reason(reason: &str) -> &'static [(&'static str, &'static str)] {
             ("check the cluster's storage", "atsign doctor"),
         ],
         "NoStorageClass" | "StorageClassNotFound" => &[("see the storage classes", "get storageclass")],
-        "ActivationSecretNotFound" | "ActivationSecretInvalid" => &[(
-            "make the secret",
-            "create secret generic NAME-secret --from-literal=cram=$(openssl rand -hex 64)",
-        )],
+        // The message itself has the command: only it knows the Secret's name.
+        "ActivationSecretNotFound" | "ActivationSecretInvalid" => &[],
         "CertificateNotFound" | "CertificateInvalid" => {
             &[("see the certificates", "get secret --field-selector type=kubernetes.io/tls")]
         }

@@ -49,6 +49,7 @@ pub struct Arguments {
 /// What is shown.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field that programs read")]
 pub struct Status {
     at_sign: String,
     namespace: String,
@@ -57,6 +58,7 @@ pub struct Status {
     ready: bool,
     suspended: bool,
     paused: bool,
+    deleting: bool,
     /// Why it is ready, or why not.
     reason: String,
     /// The same in words, with what to do.
@@ -165,7 +167,7 @@ pub async fn gather(cluster: &Cluster, at_sign: AtSign) -> Found {
     };
     let tier = tier(&cluster.client, &at_sign).await;
     let mut events = Vec::new();
-    if !find::is_ready(&at_sign) {
+    if !find::is_ready(&at_sign) && !find::is(&at_sign, SUSPENDED) {
         let claim = claim(&at_sign);
         let pod = pod.as_ref().map(|pod| ("Pod", pod.name_any()));
         for (kind, name) in [("AtSign", name.clone()), ("Deployment", name), ("PersistentVolumeClaim", claim)]
@@ -209,6 +211,7 @@ impl Status {
             ready: find::is_ready(at_sign),
             suspended: find::is(at_sign, SUSPENDED),
             paused: wait::is_paused(at_sign),
+            deleting: at_sign.metadata.deletion_timestamp.is_some(),
             reason: ready.map_or_else(|| "NotSeenYet".to_owned(), |ready| ready.reason.clone()),
             message: ready.map_or_else(
                 || "the operator has not looked at it yet".to_owned(),

@@ -40,27 +40,29 @@ pub fn storage(classes: &[StorageClass], tiers: &[AtSignTier]) -> Check {
             ),
         );
     }
-    let grows = |class: &&StorageClass| class.allow_volume_expansion == Some(true);
-    match default {
-        Some(class) if !grows(&class) => Check::warning(
+    let exports = tiers
+        .iter()
+        .filter_map(|tier| Some((tier.name_any(), of(tier).nfs?)))
+        .map(|(tier, nfs)| format!("; AtSignTier {tier} is on NFS, {}:{}", nfs.server, nfs.path))
+        .collect::<Vec<_>>()
+        .concat();
+    let Some(class) = default else {
+        return Check::ok(what, format!("every tier names a class that is there, or an export{exports}"));
+    };
+    let (name, provisioner) = (class.name_any(), &class.provisioner);
+    if class.allow_volume_expansion == Some(true) {
+        return Check::ok(
             what,
-            format!(
-                "the default StorageClass is {} ({}); its volumes cannot grow",
-                class.name_any(),
-                class.provisioner
-            ),
-            "if its provisioner can: kubectl patch storageclass NAME -p '{\"allowVolumeExpansion\": true}'",
-        ),
-        Some(class) => Check::ok(
-            what,
-            format!(
-                "the default StorageClass is {} ({}); its volumes can grow",
-                class.name_any(),
-                class.provisioner
-            ),
-        ),
-        None => Check::ok(what, "every tier names a class that is there, or an NFS export"),
+            format!("the default StorageClass is {name} ({provisioner}); its volumes can grow{exports}"),
+        );
     }
+    Check::warning(
+        what,
+        format!("the default StorageClass is {name} ({provisioner}); its volumes cannot grow{exports}"),
+        format!(
+            "if its provisioner can: kubectl patch storageclass {name} -p '{{\"allowVolumeExpansion\": true}}'"
+        ),
+    )
 }
 
 #[cfg(test)]
@@ -99,6 +101,8 @@ mod tests {
             storage(&classes, &[tier(&json!({"nfs": {"server": "s", "path": "/p"}}))]).verdict,
             Verdict::Ok
         );
+        let exported = storage(&classes, &[tier(&json!({"nfs": {"server": "nas", "path": "/p"}}))]);
+        assert!(exported.found.ends_with("AtSignTier pro is on NFS, nas:/p"), "{exported:?}");
         let missing = storage(&classes, &[tier(&json!({"storageClassName": "b"}))]);
         assert_eq!(missing.verdict, Verdict::Problem);
         assert!(missing.found.contains("StorageClass b"), "{missing:?}");

@@ -65,10 +65,11 @@ pub fn render(status: &Status, now: Timestamp) -> String {
 }
 
 fn headline(status: &Status, now: Timestamp) -> String {
-    let state = match (status.ready, status.suspended) {
-        (true, _) => "is ready".to_owned(),
-        (false, true) => "is suspended".to_owned(),
-        (false, false) => format!("is not ready: {}", status.reason),
+    let state = match status {
+        Status { deleting: true, .. } => "is being deleted".to_owned(),
+        Status { ready: true, .. } => "is ready".to_owned(),
+        Status { suspended: true, .. } => "is suspended".to_owned(),
+        _ => format!("is not ready: {}", status.reason),
     };
     let paused = if status.paused { ", and the operator is told to leave it alone" } else { "" };
     match &status.since {
