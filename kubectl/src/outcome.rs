@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use kube::Error::Api;
+use kube::Error::{Api, Service};
+use kube::core::Status;
 
 /// How a command ended that was carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,29 +36,35 @@ pub fn failed(error: &anyhow::Error) -> ExitCode {
 fn explain(error: &anyhow::Error) -> String {
     let mut story = Vec::new();
     for cause in error.chain() {
-        let Some(Api(status)) = cause.downcast_ref::<kube::Error>() else {
-            let said = cause.to_string();
-            // An error that shows its source in its own text would tell it twice.
-            if story.last().is_none_or(|before: &String| !before.ends_with(&said)) {
-                story.push(said);
+        match cause.downcast_ref::<kube::Error>() {
+            Some(Api(status)) => {
+                story.push(refusal(status));
+                break;
             }
-            continue;
-        };
-        // So it answers for a path, not for an object.
-        if status.code == 404 && status.message.contains("page not found") {
-            story.push(
-                "the cluster does not know AtSigns; install the operator (charts/atsign-operator), then: kubectl atsign doctor"
-                    .to_owned(),
-            );
-        } else {
-            story.push(format!("Error from server ({}): {}", status.reason, status.message));
+            Some(Service(_)) => {
+                story.push("the API server does not answer".to_owned());
+                continue;
+            }
+            _ => {}
         }
-        break;
+        let said = cause.to_string();
+        // An error that shows its source in its own text would tell it twice.
+        if story.last().is_none_or(|before: &String| !before.ends_with(&said)) {
+            story.push(said);
+        }
     }
     match story.as_slice() {
         [said] if said.starts_with("Error from server") => said.clone(),
         _ => format!("error: {}", story.join(": ")),
     }
+}
+
+fn refusal(status: &Status) -> String {
+    // So it answers for a path, not for an object.
+    if status.code == 404 && status.message.contains("page not found") {
+        return "the cluster does not know AtSigns; install the operator (charts/atsign-operator), then: kubectl atsign doctor".to_owned();
+    }
+    format!("Error from server ({}): {}", status.reason, status.message)
 }
 
 /// Whether the API server says that this user may not.
@@ -73,7 +80,6 @@ pub fn is_not_found(error: &kube::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kube::core::Status;
 
     fn refused(code: u16, reason: &str, message: &str) -> anyhow::Error {
         kube::Error::Api(Status::failure(message, reason).with_code(code).boxed()).into()
