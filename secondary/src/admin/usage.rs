@@ -22,7 +22,7 @@ pub(super) async fn usage(admin: &Admin) -> Usage {
         holder: admin.holder.clone(),
         epoch: admin.status.state().epoch(),
         limit: memory.limit,
-        needed: memory.needed(),
+        needed: memory.pinned(),
         anon: memory.anon,
         kernel: memory.kernel,
         sock: memory.sock,

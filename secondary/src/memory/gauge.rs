@@ -8,19 +8,26 @@ use std::path::{Path, PathBuf};
 pub struct Memory {
     /// What may be used; 0 where there is no limit.
     pub limit: u64,
+    /// All that is charged, page cache included.
+    pub used: u64,
     /// Anonymous memory.
     pub anon: u64,
-    /// Kernel memory.
+    /// Kernel memory that cannot be reclaimed.
     pub kernel: u64,
     /// Socket buffers.
     pub sock: u64,
     /// Page cache that waits to be written.
     pub dirty: u64,
+    /// Page cache that was evicted and had to be read again, since the group was made.
+    pub refaulted: u64,
 }
 
+/// The kernel counts evicted pages in pages.
+const PAGE: u64 = 4096;
+
 impl Memory {
-    /// What cannot be evicted.
-    pub fn needed(&self) -> u64 {
+    /// What cannot be evicted. Our own caches stand in it.
+    pub fn pinned(&self) -> u64 {
         self.anon + self.kernel + self.sock + self.dirty
     }
 }
@@ -45,6 +52,17 @@ impl Gauge {
         Self { group: find_group(&own, Path::new("/sys/fs/cgroup")), limit }
     }
 
+    /// Of no group and without a limit: of the process alone.
+    pub fn none() -> Self {
+        Self { group: None, limit: None }
+    }
+
+    /// Of a group of version 2 in a folder.
+    #[cfg(test)]
+    pub(super) fn at(path: &Path) -> Self {
+        Self { group: Some(Group::V2(path.to_owned())), limit: None }
+    }
+
     /// The figures now.
     pub fn read(&self) -> Memory {
         let mut memory = match &self.group {
@@ -54,7 +72,8 @@ impl Gauge {
         };
         // A group without a limit is not ours alone: the machine's, or a login session's.
         if memory.limit == 0 {
-            memory = Memory { anon: own_anonymous(), ..Memory::default() };
+            let anon = own_anonymous();
+            memory = Memory { anon, used: anon, ..Memory::default() };
         }
         memory.limit = self.limit.unwrap_or(memory.limit);
         memory
@@ -82,10 +101,12 @@ fn read_v2(path: &Path) -> Memory {
     let stat = fs::read_to_string(path.join("memory.stat")).unwrap_or_default();
     Memory {
         limit: number(&path.join("memory.max")),
+        used: number(&path.join("memory.current")),
         anon: field(&stat, "anon"),
-        kernel: field(&stat, "kernel"),
+        kernel: field(&stat, "kernel").saturating_sub(field(&stat, "slab_reclaimable")),
         sock: field(&stat, "sock"),
         dirty: field(&stat, "file_dirty") + field(&stat, "file_writeback"),
+        refaulted: field(&stat, "workingset_refault_file") * PAGE,
     }
 }
 
@@ -97,10 +118,12 @@ fn read_v1(path: &Path) -> Memory {
         limit: Some(number(&path.join("memory.limit_in_bytes")))
             .filter(|limit| *limit < UNLIMITED)
             .unwrap_or(0),
+        used: number(&path.join("memory.usage_in_bytes")),
         anon: field(&stat, "total_rss"),
         kernel: number(&path.join("memory.kmem.usage_in_bytes")),
         sock: number(&path.join("memory.kmem.tcp.usage_in_bytes")),
         dirty: field(&stat, "total_dirty") + field(&stat, "total_writeback"),
+        refaulted: field(&stat, "total_workingset_refault_file") * PAGE,
     }
 }
 
@@ -133,12 +156,15 @@ mod tests {
         let group = mount.path().join("pods/alice");
         fs::create_dir_all(&group).expect("group");
         fs::write(group.join("memory.max"), "6291456\n").expect("write");
-        let stat = "anon 1000\nfile 5\nkernel 200\nkernel_stack 9\nsock 30\nfile_dirty 4\nfile_writeback 1\n";
+        fs::write(group.join("memory.current"), "4000\n").expect("write");
+        let stat = "anon 1000\nfile 5\nkernel 250\nkernel_stack 9\nsock 30\nfile_dirty 4\nfile_writeback 1\n\
+                    slab_reclaimable 50\nworkingset_refault_anon 9\nworkingset_refault_file 2\n";
         fs::write(group.join("memory.stat"), stat).expect("write");
         let gauge = Gauge { group: find_group("0::/pods/alice\n", mount.path()), limit: None };
         let memory = gauge.read();
-        assert_eq!(memory, Memory { limit: 6_291_456, anon: 1000, kernel: 200, sock: 30, dirty: 5 });
-        assert_eq!(memory.needed(), 1235);
+        let (limit, used, refaulted) = (6_291_456, 4000, 8192);
+        assert_eq!(memory, Memory { limit, used, anon: 1000, kernel: 200, sock: 30, dirty: 5, refaulted });
+        assert_eq!(memory.pinned(), 1235);
     }
 
     #[test]
@@ -148,11 +174,14 @@ mod tests {
         fs::create_dir_all(&group).expect("group");
         fs::write(group.join("memory.limit_in_bytes"), "6291456\n").expect("write");
         fs::write(group.join("memory.kmem.usage_in_bytes"), "200\n").expect("write");
-        fs::write(group.join("memory.stat"), "rss 1\ntotal_rss 1000\ntotal_dirty 4\ntotal_writeback 1\n")
-            .expect("w");
+        fs::write(group.join("memory.usage_in_bytes"), "4000\n").expect("write");
+        let stat =
+            "rss 1\ntotal_rss 1000\ntotal_dirty 4\ntotal_writeback 1\ntotal_workingset_refault_file 2\n";
+        fs::write(group.join("memory.stat"), stat).expect("write");
         let own = "8:cpu:/kubepods/x\n4:memory:/kubepods/x\n0::/\n";
         let memory = Gauge { group: find_group(own, mount.path()), limit: None }.read();
-        assert_eq!(memory, Memory { limit: 6_291_456, anon: 1000, kernel: 200, sock: 0, dirty: 5 });
+        let (limit, used, refaulted) = (6_291_456, 4000, 8192);
+        assert_eq!(memory, Memory { limit, used, anon: 1000, kernel: 200, sock: 0, dirty: 5, refaulted });
     }
 
     #[test]

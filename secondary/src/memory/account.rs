@@ -1,0 +1,372 @@
+//! Who has taken how much of the server's memory. Whoever wants to hold more than a trifle takes it here first, and gives
+//! it back by dropping its lease.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
+
+use super::division::{LEAST_CACHE, Shares};
+
+/// A command or answer is large from here on: it leaves room for small ones, and is the first to be refused.
+pub const LARGE: u64 = 64 << 10;
+
+/// Who takes memory, and of what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taker {
+    /// A connection of the owner.
+    Connection,
+    /// What the owner's clients asked for and what they are answered.
+    Command,
+    /// The same of others.
+    Guest,
+    /// A connection of somebody who has not proved to be the owner.
+    Stranger,
+}
+
+/// What is taken at the moment, bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// By the owner's connections.
+    pub connections: u64,
+    /// By the owner's commands.
+    pub commands: u64,
+    /// By what is under way for others.
+    pub guests: u64,
+    /// By the connections of others.
+    pub strangers: u64,
+}
+
+impl Taken {
+    fn of(&mut self, taker: Taker) -> &mut u64 {
+        match taker {
+            Taker::Connection => &mut self.connections,
+            Taker::Command => &mut self.commands,
+            Taker::Guest => &mut self.guests,
+            Taker::Stranger => &mut self.strangers,
+        }
+    }
+
+    /// Of the pool.
+    pub fn pooled(&self) -> u64 {
+        self.connections + self.commands + self.guests
+    }
+}
+
+/// What the owner wanted since it was last asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The most that commands had taken at a time.
+    pub commands: u64,
+    /// The smallest limit at which nothing would have been delayed or refused; 0 where nothing was.
+    pub limit: u64,
+}
+
+/// The account of one server.
+#[derive(Debug)]
+pub struct Account {
+    state: Mutex<State>,
+    freed: Notify,
+    /// Somebody had to wait or was refused, or much was taken: the need is to be reckoned again.
+    news: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    shares: Shares,
+    taken: Taken,
+    wanted: Wanted,
+    /// Requests of the owner that were delayed or refused.
+    refused: u64,
+    /// Whether large commands are refused whatever is free.
+    no_large: bool,
+    /// What was taken when there last was news of it.
+    told: u64,
+}
+
+impl Account {
+    /// Nothing is taken yet.
+    pub fn new(shares: Shares) -> Arc<Self> {
+        let state = State {
+            shares,
+            taken: Taken::default(),
+            wanted: Wanted::default(),
+            refused: 0,
+            no_large: false,
+            told: 0,
+        };
+        Arc::new(Self { state: Mutex::new(state), freed: Notify::new(), news: Notify::new() })
+    }
+
+    /// Sets how much there is. Leases stay, also where they are more than that.
+    pub fn set(&self, shares: Shares, no_large: bool) {
+        let mut state = self.state();
+        let same = state.shares == shares && state.no_large == no_large;
+        (state.shares, state.no_large) = (shares, no_large);
+        drop(state);
+        if !same {
+            self.freed.notify_waiters();
+            self.news.notify_one();
+        }
+    }
+
+    /// How much there is.
+    pub fn shares(&self) -> Shares {
+        self.state().shares
+    }
+
+    /// What is taken now.
+    pub fn taken(&self) -> Taken {
+        self.state().taken
+    }
+
+    /// What was wanted since the last [`Self::rest`], and how much of the owner's work was delayed or refused ever.
+    pub fn wanted(&self) -> (Wanted, u64) {
+        let state = self.state();
+        (state.wanted, state.refused)
+    }
+
+    /// Tells what was wanted, and begins anew.
+    pub fn rest(&self) -> Wanted {
+        let mut state = self.state();
+        let commands = state.taken.commands;
+        std::mem::replace(&mut state.wanted, Wanted { commands, limit: 0 })
+    }
+
+    /// Waits until the need is worth reckoning again.
+    pub async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// Takes so much at once, or nothing. Nobody is counted as refused.
+    pub fn take(self: &Arc<Self>, taker: Taker, bytes: u64) -> Option<Lease> {
+        let mut lease = Lease { account: Arc::clone(self), taker, bytes: 0 };
+        lease.grow(bytes).then_some(lease)
+    }
+
+    /// Takes nothing yet.
+    pub fn lease(self: &Arc<Self>, taker: Taker) -> Lease {
+        Lease { account: Arc::clone(self), taker, bytes: 0 }
+    }
+
+    /// Notes that the owner's work was refused.
+    pub fn refuse(&self, taker: Taker, bytes: u64) {
+        self.state().miss(taker, 0, bytes);
+        self.news.notify_one();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Whether a lease of `held` bytes may grow by `more`.
+    fn may(&self, taker: Taker, held: u64, more: u64) -> bool {
+        let Shares { pool, connections, one_command, guests, strangers, .. } = self.shares;
+        let whole = held + more;
+        let is_large = whole > LARGE && taker != Taker::Connection;
+        let room = if is_large { pool - pool / 8 } else { pool };
+        let fits = self.taken.pooled() + more + LEAST_CACHE <= room;
+        match taker {
+            Taker::Stranger => self.taken.strangers + more <= strangers,
+            _ if is_large && self.no_large => false,
+            Taker::Connection => fits && self.taken.connections + more <= connections,
+            Taker::Command => fits && whole <= one_command,
+            Taker::Guest => fits && self.taken.guests + more <= guests,
+        }
+    }
+
+    /// Counts what the owner had to do without, and what limit would have spared him that.
+    fn miss(&mut self, taker: Taker, held: u64, more: u64) {
+        let whole = held + more;
+        let beside = self.taken.pooled() + more + LEAST_CACHE;
+        let pool = match taker {
+            Taker::Connection => beside.max((self.taken.connections + more).saturating_mul(4) / 3),
+            Taker::Command => (beside.saturating_mul(8) / 7).max(whole.saturating_mul(4) / 3),
+            // Strangers buy no memory.
+            Taker::Guest | Taker::Stranger => return,
+        };
+        self.refused += 1;
+        self.wanted.limit = self.wanted.limit.max(Shares::limit_for(pool + 8));
+    }
+}
+
+/// Memory that somebody has taken.
+#[derive(Debug)]
+pub struct Lease {
+    account: Arc<Account>,
+    taker: Taker,
+    bytes: u64,
+}
+
+impl Lease {
+    /// How much.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Takes more at once, or nothing.
+    pub fn grow(&mut self, more: u64) -> bool {
+        let mut state = self.account.state();
+        if !state.may(self.taker, self.bytes, more) {
+            return false;
+        }
+        *state.taken.of(self.taker) += more;
+        state.wanted.commands = state.wanted.commands.max(state.taken.commands);
+        let taken = state.taken.connections + state.taken.commands;
+        let is_news = taken.abs_diff(state.told) > state.shares.pool / 16;
+        if is_news {
+            state.told = taken;
+        }
+        drop(state);
+        self.bytes += more;
+        if is_news {
+            self.account.news.notify_one();
+        }
+        true
+    }
+
+    /// Takes more, and waits for it; false where there is not enough in time, or never can be. May be dropped while it
+    /// waits; nothing is taken then.
+    pub async fn grow_within(&mut self, more: u64, patience: Duration) -> bool {
+        if self.grow(more) {
+            return true;
+        }
+        // What nobody can be given in this limit is not worth a wait.
+        let hopeless = {
+            let mut state = self.account.state();
+            state.miss(self.taker, self.bytes, more);
+            let alone = State { taken: Taken::default(), ..*state };
+            !alone.may(self.taker, self.bytes, more)
+        };
+        self.account.news.notify_one();
+        if hopeless {
+            return false;
+        }
+        let until = Instant::now() + patience;
+        loop {
+            let account = Arc::clone(&self.account);
+            let freed = account.freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            if self.grow(more) {
+                return true;
+            }
+            if timeout(until.saturating_duration_since(Instant::now()), freed).await.is_err() {
+                return false;
+            }
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            *self.account.state().taken.of(self.taker) -= self.bytes;
+            self.account.freed.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SIX: u64 = 6 << 20;
+
+    fn account() -> Arc<Account> {
+        Account::new(Shares::of(SIX))
+    }
+
+    #[test]
+    fn a_lease_is_given_back_when_it_is_dropped() {
+        let account = account();
+        let lease = account.take(Taker::Command, 1000).expect("room");
+        assert_eq!(account.taken().commands, 1000);
+        drop(lease);
+        assert_eq!(account.taken(), Taken::default());
+    }
+
+    #[test]
+    fn large_commands_leave_room_for_small_ones() {
+        let account = account();
+        let mut large = account.lease(Taker::Command);
+        while large.grow(LARGE) {}
+        let mut another = account.lease(Taker::Command);
+        while another.grow(LARGE) {}
+        assert!(account.take(Taker::Command, 2 * LARGE).is_none());
+        assert!(account.take(Taker::Command, LARGE).is_some());
+    }
+
+    #[test]
+    fn strangers_never_want_a_larger_limit_and_the_owner_does() {
+        let account = account();
+        for taker in [Taker::Stranger, Taker::Guest] {
+            account.refuse(taker, 100 << 20);
+        }
+        assert_eq!(account.wanted(), (Wanted::default(), 0));
+        account.refuse(Taker::Command, 3 << 20);
+        let (wanted, refused) = account.wanted();
+        assert_eq!(refused, 1);
+        assert!(wanted.limit > SIX);
+        let grown = Account::new(Shares::of(wanted.limit));
+        assert!(grown.take(Taker::Command, 3 << 20).is_some(), "that limit is enough");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_gets_what_another_gives_back() {
+        let account = account();
+        let most = Shares::of(SIX).one_command;
+        let first = account.take(Taker::Command, most).expect("room");
+        let mut second = account.lease(Taker::Command);
+        let (got, ()) = tokio::join!(second.grow_within(most, Duration::from_secs(5)), async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            drop(first);
+        });
+        assert!(got);
+        assert!(account.wanted().1 > 0, "it was delayed");
+        let begun = Instant::now();
+        let mut third = account.lease(Taker::Command);
+        assert!(!third.grow_within(most, Duration::from_secs(5)).await);
+        assert_eq!(begun.elapsed(), Duration::from_secs(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_can_never_be_given_is_refused_without_a_wait() {
+        let account = account();
+        let begun = Instant::now();
+        let mut lease = account.lease(Taker::Command);
+        assert!(!lease.grow_within(SIX, Duration::from_secs(5)).await);
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+    }
+
+    fn takers() -> impl Strategy<Value = Vec<(u8, u64, bool)>> {
+        prop::collection::vec((0_u8..4, 0..(1_u64 << 20), any::<bool>()), 0..60)
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_taken_and_given_back_no_share_is_exceeded(steps in takers(), limit in SIX..(4 * SIX)) {
+            let shares = Shares::of(limit);
+            let account = Account::new(shares);
+            let mut leases = Vec::new();
+            for (taker, bytes, give_back) in steps {
+                let taker = [Taker::Connection, Taker::Command, Taker::Guest, Taker::Stranger][usize::from(taker)];
+                leases.extend(account.take(taker, bytes));
+                if give_back && !leases.is_empty() {
+                    leases.remove(0);
+                }
+                let taken = account.taken();
+                prop_assert!(taken.pooled() + LEAST_CACHE <= shares.pool);
+                prop_assert!(taken.connections <= shares.connections);
+                prop_assert!(taken.guests <= shares.guests && taken.strangers <= shares.strangers);
+            }
+            drop(leases);
+            prop_assert_eq!(account.taken(), Taken::default());
+        }
+    }
+}
