@@ -173,6 +173,12 @@ impl AtError {
         Self { closes: true, ..self }
     }
 
+    /// The same error, with the connection left open after it.
+    #[must_use]
+    pub fn and_stay(self) -> Self {
+        Self { closes: false, ..self }
+    }
+
     /// Its code.
     pub fn code(&self) -> ErrorCode {
         self.code
@@ -262,6 +268,7 @@ mod tests {
         assert!(AtError::new(ErrorCode::DataStore, "").closes());
         assert!(AtError::new(ErrorCode::BufferOverflow, "").closes());
         assert!(AtError::new(ErrorCode::InternalServerException, "").and_close().closes());
+        assert!(!AtError::new(ErrorCode::BufferOverflow, "").and_stay().closes());
     }
 
     #[test]

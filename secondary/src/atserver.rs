@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::access_log::AccessLog;
 use crate::compaction::Compactions;
 use crate::connections::Connections;
+use crate::memory::Budget;
 use crate::passcodes::Guesses;
 use crate::peers::Peers;
 use crate::settings::Settings;
@@ -36,6 +37,8 @@ pub struct AtServer<S> {
     pub tls: Certificates,
     /// What time it is.
     pub clock: Clock,
+    /// Its memory.
+    pub budget: Arc<Budget>,
     /// Who is connected.
     pub connections: Connections,
     /// The servers of other atSigns.
@@ -134,6 +137,7 @@ impl<S> AtServer<S> {
             store,
             tls,
             clock,
+            budget: Budget::unlimited(),
             connections: Connections::default(),
             peers,
             access_log: AccessLog::default(),
@@ -154,6 +158,12 @@ impl<S> AtServer<S> {
     #[must_use]
     pub fn with_settings(self, settings: Settings) -> Self {
         Self { settings, ..self }
+    }
+
+    /// The same server with a budget.
+    #[must_use]
+    pub fn with_budget(self, budget: Arc<Budget>) -> Self {
+        Self { budget, ..self }
     }
 
     /// What holds for the next connection.

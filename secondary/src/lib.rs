@@ -16,6 +16,7 @@ pub mod limits;
 pub mod listener;
 pub mod logs;
 pub mod memory;
+pub mod metering;
 mod notifications;
 pub mod options;
 mod passcodes;

@@ -5,14 +5,19 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::store::caches::drop_pages;
+
 /// Lines that may wait for one place.
 const WAITING: usize = 256;
+
+/// Bytes of them. A place hangs when its volume does, and that must not take the memory away.
+const WAITING_BYTES: usize = 64 * 1024;
 
 /// A longer line is dropped.
 const LONGEST: usize = 16 * 1024;
@@ -27,14 +32,36 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 enum Entry {
     Line(Arc<[u8]>),
+    DropPages,
     Flush(SyncSender<()>),
 }
 
 /// The log's places, and how many lines they lost.
 #[derive(Clone)]
 pub struct Logs {
-    places: Arc<[SyncSender<Entry>]>,
+    places: Arc<[Way]>,
     dropped: Arc<AtomicU64>,
+}
+
+/// The way to one place.
+struct Way {
+    entries: SyncSender<Entry>,
+    /// Bytes that are on it.
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Way {
+    /// False where there is no room.
+    fn send(&self, line: &Arc<[u8]>) -> bool {
+        let length = line.len();
+        if self.waiting.fetch_add(length, Ordering::Relaxed) + length <= WAITING_BYTES
+            && self.entries.try_send(Entry::Line(Arc::clone(line))).is_ok()
+        {
+            return true;
+        }
+        self.waiting.fetch_sub(length, Ordering::Relaxed);
+        false
+    }
 }
 
 impl Logs {
@@ -61,12 +88,20 @@ impl Logs {
         self.dropped.load(Ordering::Relaxed)
     }
 
+    /// Has the kernel forget what it holds of the files.
+    pub fn drop_pages(&self) {
+        for place in &*self.places {
+            // One that has no room for this has no pages to spare either.
+            let _ = place.entries.try_send(Entry::DropPages);
+        }
+    }
+
     /// Waits until everything that was logged so far is written, but not for long: a place may hang.
     pub fn flush(&self) {
         let deadline = Instant::now() + Duration::from_millis(300);
         for place in &*self.places {
             let (done, written) = sync_channel(1);
-            if place.try_send(Entry::Flush(done)).is_ok() {
+            if place.entries.try_send(Entry::Flush(done)).is_ok() {
                 let _ = written.recv_timeout(deadline.saturating_duration_since(Instant::now()));
             }
         }
@@ -87,7 +122,7 @@ impl Write for &Logs {
         let fits = line.len() <= LONGEST;
         let shared: Arc<[u8]> = if fits { line.into() } else { Arc::default() };
         for place in &*self.places {
-            if !fits || place.try_send(Entry::Line(Arc::clone(&shared))).is_err() {
+            if !fits || !place.send(&shared) {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -102,20 +137,29 @@ impl Write for &Logs {
 /// Where lines go. One that fails loses the line.
 trait Place: Send + 'static {
     fn write(&mut self, line: &[u8]) -> io::Result<()>;
+
+    /// Has the kernel forget what it holds of it.
+    fn drop_pages(&self) {}
 }
 
-fn spawn(name: &str, mut place: impl Place) -> io::Result<SyncSender<Entry>> {
+fn spawn(name: &str, mut place: impl Place) -> io::Result<Way> {
     let (sender, entries): (_, Receiver<Entry>) = sync_channel(WAITING);
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let written = Arc::clone(&waiting);
     std::thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(move || {
         for entry in entries {
             match entry {
-                // Nobody is left to be told.
-                Entry::Line(line) => drop(place.write(&line)),
+                Entry::Line(line) => {
+                    // Nobody is left to be told.
+                    drop(place.write(&line));
+                    written.fetch_sub(line.len(), Ordering::Relaxed);
+                }
+                Entry::DropPages => place.drop_pages(),
                 Entry::Flush(done) => drop(done.try_send(())),
             }
         }
     })?;
-    Ok(sender)
+    Ok(Way { entries: sender, waiting })
 }
 
 struct Standard(io::Stdout);
@@ -173,6 +217,12 @@ impl Place for Rotating {
         let written = self.append(line);
         self.failed = written.is_err().then(Instant::now);
         written
+    }
+
+    fn drop_pages(&self) {
+        for file in [FILE.to_owned(), format!("{FILE}.1")] {
+            drop_pages(&self.directory.join(file));
+        }
     }
 }
 

@@ -104,7 +104,7 @@ pub struct Flags {
     /// `authenticated_inbound_idletime_millis`]
     #[arg(long, value_name = "SECONDS")]
     pub authenticated_idle_timeout: Option<String>,
-    /// Size of the store's page cache [default: 256Ki]
+    /// The most that the store's page cache may take [default: a quarter of what the memory limit leaves]
     #[arg(long, value_name = "BYTES")]
     pub store_cache: Option<String>,
     /// Let clients change settings with config:set [env of the reference server: testingMode]
@@ -161,8 +161,8 @@ pub struct Options {
     pub idle_timeout: Duration,
     /// How long it may be silent after that.
     pub authenticated_idle_timeout: Duration,
-    /// Size of the store's page cache, KiB.
-    pub store_cache_kib: u32,
+    /// The most that the store's page cache may take, bytes.
+    pub store_cache: Option<u64>,
     /// Whether clients may change settings.
     pub testing_mode: bool,
     /// How much some verbs answer.
@@ -300,8 +300,7 @@ impl Flags {
                 "authenticated_inbound_idletime_millis",
                 Duration::from_hours(30 * 24),
             )?,
-            store_cache_kib: bytes("--store-cache", self.store_cache, "ATSIGN_STORE_CACHE")?
-                .map_or(256, |bytes| u32::try_from(bytes / 1024).unwrap_or(u32::MAX)),
+            store_cache: bytes("--store-cache", self.store_cache, "ATSIGN_STORE_CACHE")?,
             testing_mode: self.testing_mode
                 || pick(None, "ATSIGN_TESTING_MODE", Some("testingMode"))
                     .is_some_and(|value| value.eq_ignore_ascii_case("true")),

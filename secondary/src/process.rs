@@ -14,13 +14,14 @@ use tokio::time::timeout;
 
 use crate::admin::backup::Backups;
 use crate::admin::token::AdminToken;
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, Remembered, Waiters};
 use crate::atserver::{AtServer, Idle, Limits as Bounds, system_clock};
 use crate::backup::command;
 use crate::epoch::{TakeoverError, Term};
 use crate::limits::Limits;
 use crate::logs::Logs;
-use crate::memory::Gauge;
+use crate::memory::{self, Budget, Gauge};
+use crate::metering::Meter;
 use crate::options::{Command, CommandLine, Options, SecretSource};
 use crate::peers::Peers;
 use crate::settings::Settings;
@@ -68,6 +69,7 @@ const LIMITS_EVERY: Duration = Duration::from_secs(5);
 
 /// Does what the command line says.
 pub fn run() -> ExitCode {
+    memory::settle();
     let exit = match CommandLine::try_parse() {
         Err(error) => {
             // To standard output for --help and --version; a closed one is no reason to fail.
@@ -142,12 +144,15 @@ async fn serve(options: &Options, logs: &Logs) -> Result<Exit, Exit> {
     }
 
     let holder = holder(options)?;
+    let budget = Budget::new(Gauge::find(options.memory_limit), options.store_cache);
+    let meter = Arc::new(Meter::default());
     let Opening { status, figures, store, mut end } = open(Config {
         storage: options.storage_dir.clone(),
         at_sign: options.at_sign.as_str().to_owned(),
         holder: holder.clone(),
         term: Term::new(options.lease_term),
-        cache_kib: options.store_cache_kib,
+        cache_kib: u32::try_from(budget.cache() / 1024).unwrap_or(u32::MAX),
+        meter: Arc::clone(&meter),
         dead: dead_holders(options),
     })
     .map_err(|error| {
@@ -158,11 +163,14 @@ async fn serve(options: &Options, logs: &Logs) -> Result<Exit, Exit> {
         status,
         figures,
         holder,
-        gauge: Gauge::find(options.memory_limit),
+        budget: Arc::clone(&budget),
+        meter: Arc::clone(&meter),
         backups: Backups::new(options.storage_dir.clone()),
         token: AdminToken::new(options.admin_token_file.clone()),
         logs: logs.clone(),
         server: OnceLock::new(),
+        waiters: Waiters::default(),
+        remembered: Remembered::default(),
     });
     // Alive from here on, also while somebody else holds the store.
     let admin_listener = bind(options.admin_listen).await?;
@@ -191,7 +199,8 @@ async fn serve(options: &Options, logs: &Logs) -> Result<Exit, Exit> {
     let bounds = bounds(options);
     let at_sign = options.at_sign.clone();
     let mut server = AtServer::new(at_sign.clone(), store.clone(), certificates, bounds, system_clock())
-        .with_settings(settings(options));
+        .with_settings(settings(options))
+        .with_budget(budget);
     server.tuning = options.tuning;
     server.peers =
         Peers::new(at_sign, &options.directory, options.peer_ca.clone(), options.client_certificate_required);
@@ -199,16 +208,9 @@ async fn serve(options: &Options, logs: &Logs) -> Result<Exit, Exit> {
     tokio::spawn(follow_limits(options.clone(), Arc::clone(&server)));
     let (drain, draining) = watch::channel(false);
     let serving = tokio::spawn(listener::serve(public, Arc::clone(&server), draining));
-    let server_of_keys = Arc::clone(&server);
-    let _ = admin.server.set(server);
+    let _ = admin.server.set(Arc::clone(&server));
     tracing::info!(listen = %options.listen, "serving");
-    tokio::spawn(make_signing_keys(Arc::clone(&server_of_keys)));
-    tokio::spawn(refresh_copies(Arc::clone(&server_of_keys)));
-    if options.testing_mode {
-        let server = Arc::clone(&server_of_keys);
-        tokio::spawn(async move { compaction::run(&server).await });
-    }
-    tokio::spawn(notifications::sender::run(server_of_keys));
+    start_chores(options, server, meter, logs);
 
     tokio::select! {
         ended = &mut end => {
@@ -302,6 +304,18 @@ fn dead_holders(options: &Options) -> Box<dyn FnMut() -> Vec<String> + Send> {
         let read = directory.as_deref().map(Limits::read).transpose().ok().flatten();
         read.map(|limits| limits.dead_holders).unwrap_or_default()
     })
+}
+
+/// Starts what goes on beside the clients' requests.
+fn start_chores(options: &Options, server: Arc<AtServer<SqliteStore>>, meter: Arc<Meter>, logs: &Logs) {
+    tokio::spawn(make_signing_keys(Arc::clone(&server)));
+    tokio::spawn(refresh_copies(Arc::clone(&server)));
+    if options.testing_mode {
+        let server = Arc::clone(&server);
+        tokio::spawn(async move { compaction::run(&server).await });
+    }
+    tokio::spawn(memory::watch::follow(Arc::clone(&server), meter, logs.clone()));
+    tokio::spawn(notifications::sender::run(server));
 }
 
 /// What other servers check our word by is made while we serve already.

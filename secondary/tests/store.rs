@@ -1,6 +1,7 @@
 //! What the store promises, on real files.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use atsign_protocol::{Field, MetadataChange};
@@ -33,6 +34,7 @@ fn config(storage: &Path, at_sign: &str, holder: &str) -> Config {
         holder: holder.to_owned(),
         term: Term::new(Duration::from_millis(1500)),
         cache_kib: 256,
+        meter: Arc::default(),
         dead: Box::new(Vec::new),
     }
 }

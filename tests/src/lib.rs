@@ -1,6 +1,8 @@
 //! Black-box tests, and what they stand on: a client, a real API server, a real cluster.
 
+pub mod admin;
 pub mod apiserver;
+pub mod cgroup;
 pub mod client;
 pub mod cluster;
 pub mod network;

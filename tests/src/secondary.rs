@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
+use crate::cgroup::MemoryGroup;
 use crate::client::Client;
 
 /// How long a server may take to greet; opening an empty store takes milliseconds.
@@ -48,6 +49,8 @@ pub struct Secondary {
     pub folder: PathBuf,
     credentials: Arc<Credentials>,
     flags: Vec<String>,
+    /// The control group that it runs in, where that is not the test's.
+    group: Option<PathBuf>,
     /// One for each start. All live until the end: the first to go takes the folder away.
     guards: Vec<Child>,
 }
@@ -90,12 +93,30 @@ impl Secondary {
         Self::start_trusted(at_sign, flags, Arc::new(Credentials::new()?))
     }
 
+    /// The same in a control group of its own.
+    pub fn start_in(group: &MemoryGroup, at_sign: &str, flags: &[&str]) -> Result<Self> {
+        let mut server = Self::new(at_sign, flags, Arc::new(Credentials::new()?))?;
+        server.group = Some(group.processes());
+        server.start_now()
+    }
+
     /// The same with a certificate of an authority that several share.
     pub(crate) fn start_trusted(
         at_sign: &str,
         flags: &[&str],
         credentials: Arc<Credentials>,
     ) -> Result<Self> {
+        Self::new(at_sign, flags, credentials)?.start_now()
+    }
+
+    fn start_now(mut self) -> Result<Self> {
+        self.spawn()?;
+        self.wait_until_it_serves()?;
+        Ok(self)
+    }
+
+    /// Its files and ports, before it is started.
+    fn new(at_sign: &str, flags: &[&str], credentials: Arc<Credentials>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("atsign-secondary-").tempdir()?.keep();
         credentials.write_pair(&folder)?;
         // As long as the one that the operator makes.
@@ -105,11 +126,8 @@ impl Secondary {
         let (port, admin_port) = free_ports()?;
         let at_sign = at_sign.to_owned();
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let (pid, guards) = (0, Vec::new());
-        let mut server = Self { at_sign, secret, pid, port, admin_port, folder, credentials, flags, guards };
-        server.spawn()?;
-        server.wait_until_it_serves()?;
-        Ok(server)
+        let (pid, guards, group) = (0, Vec::new(), None);
+        Ok(Self { at_sign, secret, pid, port, admin_port, folder, credentials, flags, group, guards })
     }
 
     /// Kills it, and starts it again with the same files on the same ports.
@@ -124,9 +142,12 @@ impl Secondary {
 
     fn spawn(&mut self) -> Result<()> {
         let Self { at_sign, port, admin_port, folder, .. } = &*self;
-        let mut guard = Command::new("sh")
-            .args(["-c", GUARD, "guard"])
-            .arg(folder)
+        let mut guard = Command::new("sh");
+        guard.args(["-c", GUARD, "guard"]).arg(folder);
+        if let Some(group) = &self.group {
+            guard.args(["sh", "-c", "echo $$ >\"$0\"; exec \"$@\""]).arg(group);
+        }
+        let mut guard = guard
             .arg(binary("atsign-secondary")?)
             .args(["--at-sign", at_sign, "--listen", &format!("127.0.0.1:{port}")])
             .args(["--admin-listen", &format!("127.0.0.1:{admin_port}")])

@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use http::{Method, Request, StatusCode};
 
-use super::{Admin, body, refusal, text};
+use super::http::{body, text};
+use super::{Admin, Answer, refusal};
 use crate::atserver::AtServer;
 use crate::backup::{self, KEPT, Manifest};
 use crate::store::SqliteStore;
@@ -67,7 +66,7 @@ impl Backups {
     }
 }
 
-pub(super) fn answer(request: &Request<Incoming>, admin: &Arc<Admin>) -> Response<Full<Bytes>> {
+pub(super) fn answer(request: &Request<()>, admin: &Arc<Admin>) -> Answer {
     if let Some(refusal) = refusal(request, admin) {
         return refusal;
     }
@@ -96,7 +95,7 @@ fn kept(query: Option<&str>) -> Result<usize, String> {
         .ok_or_else(|| format!("?{query}: expected ?keep=N, the number of backups to keep, 1 at least\n"))
 }
 
-fn last(backups: &Backups) -> Response<Full<Bytes>> {
+fn last(backups: &Backups) -> Answer {
     match backups.state() {
         State::None => text(StatusCode::NOT_FOUND, "no backup was asked for since the server started\n"),
         State::Running => text(StatusCode::ACCEPTED, "a backup is being made; GET /backup tells its end\n"),

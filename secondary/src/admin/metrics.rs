@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Admin, usage};
+use crate::memory::{Budget, Level};
 use crate::store::State;
 use crate::store::figures::{BOUNDS, Figures};
 
@@ -23,8 +24,8 @@ pub(super) async fn text(admin: &Admin) -> String {
         (
             "atsign_connections_refused_total",
             "counter",
-            "Connections refused for want of a slot.",
-            usage.refused,
+            "Connections refused for want of a slot or of memory.",
+            admin.server.get().map_or(0, |server| server.refused()),
         ),
         ("atsign_keys", "gauge", "Stored keys.", usage.keys),
         ("atsign_store_bytes", "gauge", "Size of the store's files.", usage.store_bytes),
@@ -66,7 +67,14 @@ pub(super) async fn text(admin: &Admin) -> String {
             u64::from(backups.failed),
         ),
         ("atsign_memory_limit_bytes", "gauge", "Memory that may be used, 0 for no limit.", usage.limit),
-        ("atsign_memory_needed_bytes", "gauge", "Memory that cannot be evicted.", usage.needed),
+        ("atsign_memory_needed_bytes", "gauge", "Memory that is needed to go on like this.", usage.needed),
+        ("atsign_memory_used_bytes", "gauge", "All memory that is charged, page cache included.", usage.used),
+        (
+            "atsign_work_refused_total",
+            "counter",
+            "Requests of the owner delayed or refused for want of memory.",
+            usage.refused,
+        ),
         ("atsign_memory_anon_bytes", "gauge", "Anonymous memory.", usage.anon),
         ("atsign_memory_kernel_bytes", "gauge", "Kernel memory.", usage.kernel),
         ("atsign_memory_sock_bytes", "gauge", "Socket buffers.", usage.sock),
@@ -84,12 +92,47 @@ pub(super) async fn text(admin: &Admin) -> String {
     let name = "atsign_tls_not_after_timestamp_seconds";
     head(&mut text, name, "gauge", "When the served certificate ends.");
     let _ = writeln!(text, "{name} {}", usage.tls_not_after);
+    budget(&mut text, &admin.budget);
     commits(&mut text, figures);
     text
 }
 
 fn head(text: &mut String, name: &str, kind: &str, help: &str) {
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+/// What each part of the server may take and has taken, and what is done without.
+fn budget(text: &mut String, budget: &Budget) {
+    let (shares, taken) = (budget.account().shares(), budget.account().taken());
+    let name = "atsign_memory_share_bytes";
+    head(text, name, "gauge", "What a part of the server may take of its memory.");
+    for (part, bytes) in [
+        ("program", shares.program),
+        ("strangers", shares.strangers),
+        ("reserve", shares.reserve),
+        ("pool", shares.pool),
+        ("connections", shares.connections),
+        ("guests", shares.guests),
+        ("cache", budget.cache()),
+    ] {
+        let _ = writeln!(text, "{name}{{part=\"{part}\"}} {bytes}");
+    }
+    let name = "atsign_memory_taken_bytes";
+    head(text, name, "gauge", "What a part of the server has taken of its memory.");
+    for (part, bytes) in [
+        ("strangers", taken.strangers),
+        ("connections", taken.connections),
+        ("commands", taken.commands),
+        ("guests", taken.guests),
+    ] {
+        let _ = writeln!(text, "{name}{{part=\"{part}\"}} {bytes}");
+    }
+    let name = "atsign_memory_level";
+    head(text, name, "gauge", "1 for what the server does without at the moment, in order.");
+    for level in Level::ALL {
+        let is_it = u8::from(level == budget.level());
+        let _ = writeln!(text, "{name}{{level=\"{}\"}} {is_it}", level.name());
+    }
 }
 
 /// How long transactions took, COMMIT, fsync and fence together.

@@ -1,45 +1,57 @@
 //! The admin port: health, metrics and usage over plain HTTP, for the kubelet, monitoring and the operator.
 
 pub mod backup;
+mod http;
 mod metrics;
 pub mod token;
 mod usage;
+mod waiting;
 
 use std::convert::Infallible;
+use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use ::http::header::{ALLOW, HeaderValue, WWW_AUTHENTICATE};
+use ::http::{Method, Request, StatusCode};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use self::http::{body, text};
+use self::token::{AdminToken, TokenError};
+use self::waiting::{Wait, Waited};
 use crate::atserver::AtServer;
 use crate::logs::Logs;
-use crate::memory::Gauge;
+use crate::memory::Budget;
+use crate::metering::Meter;
 use crate::store::figures::Figures;
 use crate::store::{SqliteStore, State, Status};
 use backup::Backups;
-use token::{AdminToken, TokenError};
+
+pub use self::http::Answer;
+pub use self::usage::Remembered;
+pub use self::waiting::Waiters;
 
 /// Connections at a time; who comes later waits in the kernel's queue.
 const CONNECTIONS: usize = 8;
 
-/// Bytes of a request's line and headers.
-const HEAD: usize = 1024;
-
-/// How long a client may take to send its request, and the whole exchange.
+/// How long a client may take to send its request, and what does not wait to be answered and read.
 const SENDING: Duration = Duration::from_secs(5);
 const EXCHANGE: Duration = Duration::from_secs(15);
 
 /// The store must have answered within this for the server to be ready.
 const READY: Duration = Duration::from_secs(5);
+
+/// What there is, and the methods that it is asked by.
+const ROUTES: [(&str, &[Method]); 6] = [
+    ("/healthz", &[Method::GET]),
+    ("/readyz", &[Method::GET]),
+    ("/metrics", &[Method::GET]),
+    ("/usage", &[Method::GET]),
+    ("/shrink", &[Method::POST]),
+    ("/backup", &[Method::GET, Method::POST]),
+];
 
 /// What the admin port tells about.
 pub struct Admin {
@@ -49,8 +61,10 @@ pub struct Admin {
     pub figures: Arc<Figures>,
     /// Who holds the store: us, once it is ours.
     pub holder: String,
-    /// The memory of this process.
-    pub gauge: Gauge,
+    /// The memory of this server.
+    pub budget: Arc<Budget>,
+    /// What is billed.
+    pub meter: Arc<Meter>,
     /// The backups that were asked for.
     pub backups: Backups,
     /// What a request must show to change something.
@@ -59,6 +73,10 @@ pub struct Admin {
     pub logs: Logs,
     /// The server, once it accepts connections.
     pub server: OnceLock<Arc<AtServer<SqliteStore>>>,
+    /// Who waits for the need to grow.
+    pub waiters: Waiters,
+    /// What the store said when it last answered.
+    pub remembered: Remembered,
 }
 
 /// Serves the admin port for ever.
@@ -70,7 +88,9 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) -> Infallible {
             Ok((stream, _)) => {
                 let admin = Arc::clone(&admin);
                 tokio::spawn(async move {
-                    let _ = timeout(EXCHANGE, exchange(stream, admin)).await;
+                    if let Err(error) = exchange(stream, &admin).await {
+                        tracing::debug!(%error, "a request on the admin port ended early");
+                    }
                     drop(place);
                 });
             }
@@ -83,42 +103,41 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) -> Infallible {
 }
 
 /// One request: a connection that stays open would keep a place that a probe may need.
-async fn exchange(stream: TcpStream, admin: Arc<Admin>) {
-    let service = service_fn(move |request| {
-        let admin = Arc::clone(&admin);
-        async move { Ok::<_, Infallible>(answer(&request, &admin).await) }
-    });
-    let served = http1::Builder::new()
-        .keep_alive(false)
-        .timer(TokioTimer::new())
-        .header_read_timeout(SENDING)
-        .max_buf_size(8192)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
-        tracing::debug!(%error, "a request on the admin port ended early");
-    }
+async fn exchange(mut stream: TcpStream, admin: &Arc<Admin>) -> io::Result<()> {
+    // Each step is boxed: while a client waits, nothing but the wait is in memory.
+    let asked = match Box::pin(timeout(SENDING, http::read(&mut stream))).await.map_err(io::Error::from)?? {
+        Ok(request) => Box::pin(timeout(EXCHANGE, answer(&request, admin))).await.map_err(io::Error::from)?,
+        Err(refusal) => Asked::Answered(refusal),
+    };
+    let answer = match asked {
+        Asked::Answered(answer) => answer,
+        Asked::ToWait(wait) => match admin.waiters.wait(wait, &admin.budget, &stream).await {
+            Waited::Due => json(&Box::pin(usage::usage(admin)).await),
+            Waited::Displaced => text(StatusCode::CONFLICT, "somebody else waits now\n"),
+            Waited::Gone => return Ok(()),
+        },
+    };
+    Box::pin(timeout(EXCHANGE, http::write(&mut stream, answer))).await.map_err(io::Error::from)?
 }
 
-async fn answer(request: &Request<Incoming>, admin: &Arc<Admin>) -> Response<Full<Bytes>> {
-    if head_length(request) > HEAD {
-        return text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request is too large\n");
-    }
+/// What came of a request.
+enum Asked {
+    /// Its answer.
+    Answered(Answer),
+    /// It is answered later.
+    ToWait(Wait),
+}
+
+async fn answer(request: &Request<()>, admin: &Arc<Admin>) -> Asked {
     let path = request.uri().path();
-    let allowed: &[Method] = match path {
-        "/healthz" | "/readyz" | "/metrics" | "/usage" => &[Method::GET],
-        "/backup" => &[Method::GET, Method::POST],
-        _ => {
-            return text(
-                StatusCode::NOT_FOUND,
-                "there are /healthz, /readyz, /metrics, /usage and /backup\n",
-            );
-        }
+    let Some((_, allowed)) = ROUTES.iter().find(|(route, _)| *route == path) else {
+        let routes = ROUTES.map(|(route, _)| route).join(" ");
+        return Asked::Answered(text(StatusCode::NOT_FOUND, format!("there are {routes}\n")));
     };
     if !allowed.contains(request.method()) {
-        return wrong_method(allowed);
+        return Asked::Answered(wrong_method(allowed));
     }
-    match path {
+    Asked::Answered(match path {
         // That this is answered at all is what it says: the thread of the sockets lives.
         "/healthz" => text(StatusCode::OK, "ok\n"),
         "/readyz" => match readiness(admin).await {
@@ -127,11 +146,37 @@ async fn answer(request: &Request<Incoming>, admin: &Arc<Admin>) -> Response<Ful
         },
         "/backup" => backup::answer(request, admin),
         "/metrics" => body(StatusCode::OK, "text/plain; version=0.0.4", metrics::text(admin).await),
-        _ => match serde_json::to_string(&usage::usage(admin).await) {
-            Ok(json) => body(StatusCode::OK, "application/json", json),
-            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        "/shrink" => match (refusal(request, admin), shrink_to(request.uri().query())) {
+            (Some(refusal), _) => refusal,
+            (None, Some(to)) => json(&usage::shrink(admin, to).await),
+            (None, None) => text(StatusCode::BAD_REQUEST, "/shrink?to=BYTES is expected\n"),
         },
+        _ => match Wait::parse(request.uri().query()) {
+            Ok(None) => json(&usage::usage(admin).await),
+            Ok(Some(wait)) => return Asked::ToWait(wait),
+            Err(error) => text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+        },
+    })
+}
+
+fn wrong_method(allowed: &[Method]) -> Answer {
+    let names: Vec<_> = allowed.iter().map(Method::as_str).collect();
+    let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, format!("{} only\n", names.join(" and ")));
+    if let Ok(names) = HeaderValue::from_str(&names.join(", ")) {
+        refusal.headers_mut().insert(ALLOW, names);
     }
+    refusal
+}
+
+fn json(usage: &atsign_protocol::Usage) -> Answer {
+    match serde_json::to_string(usage) {
+        Ok(json) => body(StatusCode::OK, "application/json", json),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
+}
+
+fn shrink_to(query: Option<&str>) -> Option<u64> {
+    query?.strip_prefix("to=")?.parse().ok().filter(|to| *to > 0)
 }
 
 /// Ready: the store is ours and answered within five seconds, and the server accepts connections.
@@ -147,7 +192,7 @@ async fn readiness(admin: &Admin) -> Result<(), String> {
 }
 
 /// The answer to a request that would change something and may not. Each route that changes something asks first.
-pub fn refusal(request: &Request<Incoming>, admin: &Admin) -> Option<Response<Full<Bytes>>> {
+pub fn refusal(request: &Request<()>, admin: &Admin) -> Option<Answer> {
     let error = admin.token.check(request.headers()).err()?;
     let status = match &error {
         TokenError::NoToken => StatusCode::FORBIDDEN,
@@ -159,29 +204,4 @@ pub fn refusal(request: &Request<Incoming>, admin: &Admin) -> Option<Response<Fu
         refusal.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     Some(refusal)
-}
-
-fn wrong_method(allowed: &[Method]) -> Response<Full<Bytes>> {
-    let names: Vec<_> = allowed.iter().map(Method::as_str).collect();
-    let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, format!("{} only\n", names.join(" and ")));
-    if let Ok(names) = HeaderValue::from_str(&names.join(", ")) {
-        refusal.headers_mut().insert(ALLOW, names);
-    }
-    refusal
-}
-
-fn head_length(request: &Request<Incoming>) -> usize {
-    let line = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-    request.headers().iter().fold(line, |sum, (name, value)| sum + name.as_str().len() + value.len() + 4)
-}
-
-fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    body(status, "text/plain; charset=utf-8", text)
-}
-
-fn body(status: StatusCode, kind: &'static str, bytes: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(bytes.into()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    response
 }

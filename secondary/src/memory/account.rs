@@ -134,6 +134,11 @@ impl Account {
         std::mem::replace(&mut state.wanted, Wanted { commands, limit: 0 })
     }
 
+    /// Has the need reckoned again.
+    pub fn tell(&self) {
+        self.news.notify_one();
+    }
+
     /// Waits until the need is worth reckoning again.
     pub async fn news(&self) {
         self.news.notified().await;
@@ -153,6 +158,16 @@ impl Account {
     /// Notes that the owner's work was refused.
     pub fn refuse(&self, taker: Taker, bytes: u64) {
         self.state().miss(taker, 0, bytes);
+        self.news.notify_one();
+    }
+
+    /// Notes how much work would have taken that was refused, and counted, before that was known.
+    pub fn want(&self, taker: Taker, bytes: u64) {
+        let mut state = self.state();
+        let refused = state.refused;
+        state.miss(taker, 0, bytes);
+        state.refused = refused;
+        drop(state);
         self.news.notify_one();
     }
 

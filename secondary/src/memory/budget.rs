@@ -132,6 +132,16 @@ impl Budget {
         self.state().limit()
     }
 
+    /// The limit that is set; 0 for none.
+    pub fn set_limit(&self) -> u64 {
+        self.state().memory.limit
+    }
+
+    /// The size of the store's files, as far as it is known.
+    pub fn store(&self) -> u64 {
+        self.state().store
+    }
+
     /// The owner used a key with so many bytes.
     pub fn used_key(&self, key: &str, bytes: usize) {
         let minute = self.minute();
@@ -159,9 +169,7 @@ impl Budget {
         }
         let bulk = self.bulk.swap(false, Ordering::Relaxed);
         state.need.note(minute, memory.refaulted, wanted, bulk);
-        let is_over = |shrunk: Shrunk| shrunk.from != memory.limit || shrunk.until <= Instant::now();
-        state.shrunk = state.shrunk.filter(|shrunk| !is_over(*shrunk));
-        state.memory = memory;
+        state.see(memory);
         let limit = state.limit();
         state.level = Level::of(memory.pinned(), limit);
         let shares = Shares::of(limit);
@@ -205,7 +213,7 @@ impl Budget {
         let (wanted, refused) = self.account.wanted();
         let mut state = self.state();
         if fresh {
-            state.memory = self.gauge.read();
+            state.see(self.gauge.read());
         }
         let present = Present {
             memory: state.memory,
@@ -228,6 +236,13 @@ impl Budget {
 }
 
 impl State {
+    /// Takes note of the kernel's figures. Another limit, or its time, ends what was asked for.
+    fn see(&mut self, memory: Memory) {
+        let is_over = |shrunk: &Shrunk| shrunk.from != memory.limit || shrunk.until <= Instant::now();
+        self.shrunk = self.shrunk.filter(|shrunk| !is_over(shrunk));
+        self.memory = memory;
+    }
+
     fn limit(&self) -> u64 {
         match self.shrunk {
             Some(Shrunk { to, .. }) if self.memory.limit == 0 || to < self.memory.limit => to,

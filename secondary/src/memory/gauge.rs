@@ -57,6 +57,12 @@ impl Gauge {
         Self { group: None, limit: None }
     }
 
+    /// The same with a limit of its own.
+    #[must_use]
+    pub fn with_limit(self, limit: u64) -> Self {
+        Self { limit: Some(limit), ..self }
+    }
+
     /// Of a group of version 2 in a folder.
     #[cfg(test)]
     pub(super) fn at(path: &Path) -> Self {

@@ -2,7 +2,7 @@
 //! (DESIGN.md section 5; docs/memory.md).
 //!
 //! [`gauge`] reads what the kernel counts. [`division`] says how a limit is divided, [`account`] who has taken how much
-//! of that, [`need`] how much would be right. [`budget`] is these in one live value, which `watch` keeps up to date.
+//! of that, [`need`] how much would be right. [`budget`] is these in one live value, which [`watch`] keeps up to date.
 
 pub mod account;
 pub mod budget;
@@ -11,6 +11,7 @@ pub mod gauge;
 mod heap;
 pub mod level;
 pub mod need;
+pub mod watch;
 pub mod working_set;
 
 pub use account::{Lease, Taker};

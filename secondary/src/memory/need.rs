@@ -10,23 +10,21 @@ const MINUTES: usize = 10;
 /// What happened in each of the last minutes.
 #[derive(Clone, Debug, Default)]
 struct Minutes {
-    /// The present minute's and those of the ten before, by their number.
+    /// The present minute's first, then those of the ten before.
     values: [u64; MINUTES + 1],
     minute: u64,
 }
 
 impl Minutes {
+    /// The value of the present minute.
     fn at(&mut self, minute: u64) -> &mut u64 {
-        let passed = minute.saturating_sub(self.minute).min(self.values.len() as u64);
-        for later in 1..=passed {
-            self.values[Self::index(self.minute + later)] = 0;
-        }
+        let passed = usize::try_from(minute.saturating_sub(self.minute)).unwrap_or(usize::MAX);
+        let passed = passed.min(self.values.len());
+        // The youngest stands in front.
+        self.values.rotate_right(passed);
+        self.values[..passed].fill(0);
         self.minute = self.minute.max(minute);
-        &mut self.values[Self::index(self.minute)]
-    }
-
-    fn index(minute: u64) -> usize {
-        (minute % (MINUTES as u64 + 1)) as usize
+        &mut self.values[0]
     }
 
     fn sum(&self) -> u64 {

@@ -51,8 +51,8 @@ impl WorkingSet {
     pub fn touch(&mut self, key: &str, bytes: usize, minute: u64) {
         let hash = self.hasher.hash_one(key);
         // Never 0, which means no key.
-        let chosen_by = (hash >> 32) as u32 | 1;
-        let now = (minute % 256) as u8;
+        let chosen_by = u32::try_from(hash >> 32).unwrap_or(u32::MAX) | 1;
+        let now = of_256(minute);
         while chosen_by.leading_zeros() >= self.bits {
             if let Some(place) = self.place(hash, chosen_by) {
                 let place = &mut self.places[place];
@@ -69,7 +69,7 @@ impl WorkingSet {
 
     /// Bytes of cache that were used at least twice in the last ten minutes.
     pub fn hot(&self, minute: u64) -> u64 {
-        let now = (minute % 256) as u8;
+        let now = of_256(minute);
         let is_hot = |place: &&Place| place.hash != 0 && now.wrapping_sub(place.before) <= WINDOW;
         let pages: u64 = self.places.iter().filter(is_hot).map(|place| u64::from(place.pages) + 1).sum();
         (pages * PAGE) << self.bits
@@ -77,7 +77,7 @@ impl WorkingSet {
 
     /// Forgets what was not used for ten minutes. Call it once a minute: minutes are counted to 256.
     pub fn forget(&mut self, minute: u64) {
-        let now = (minute % 256) as u8;
+        let now = of_256(minute);
         for place in self.places.iter_mut().filter(|place| now.wrapping_sub(place.last) > WINDOW) {
             *place = Place::default();
         }
@@ -90,7 +90,7 @@ impl WorkingSet {
     /// Where a key is or may be; `None` where there is no room for it.
     fn place(&self, hash: u64, chosen_by: u32) -> Option<usize> {
         // By bits that the sample does not choose by.
-        let first = (hash % PLACES as u64) as usize;
+        let first = usize::from(of_256(hash));
         let near = || (first..first + NEAR).map(|place| place % PLACES);
         near()
             .find(|place| self.places[*place].hash == chosen_by)
@@ -104,6 +104,11 @@ impl WorkingSet {
             *place = Place::default();
         }
     }
+}
+
+/// The lowest eight bits.
+fn of_256(number: u64) -> u8 {
+    number.to_le_bytes()[0]
 }
 
 #[cfg(test)]

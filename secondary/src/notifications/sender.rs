@@ -132,7 +132,7 @@ async fn deliver_in_order<S: Store>(server: &AtServer<S>, recipient: &str) -> Re
         let Some(next) = server.store.next_to_send(recipient.to_owned(), now).await? else { return Ok(()) };
         let line = command(&next, now);
         let own = Some(server.tls.pair());
-        let answered = server.peers.request(&at_sign, own, Purpose::Delivery, &line).await;
+        let answered = server.peers.request(&at_sign, own, Purpose::Delivery, &line, None).await;
         let outcome = match answered {
             Ok(answered) if answered.line == "data:success" => {
                 Outcome::Delivered(next.seq, recipient.to_owned())

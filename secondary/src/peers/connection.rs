@@ -15,10 +15,17 @@ use tokio_rustls::client::TlsStream;
 
 use super::PeerError;
 use super::directory::Address;
+use crate::memory::Lease;
 use crate::tls;
 
 /// The most that is read at a time.
 const STEP: usize = 4 * 1024;
+
+/// What a byte of a long answer costs: the line, the value out of it, its copy, and the row that SQLite makes of that.
+const COPIES: u64 = 4;
+
+/// How long an answer waits for the memory that it needs.
+const WAIT: Duration = Duration::from_secs(1);
 
 /// Whom to connect to.
 #[derive(Clone, Copy)]
@@ -76,10 +83,11 @@ impl Connection {
         command: &str,
         patience: Duration,
         longest: usize,
+        room: Option<&mut Lease>,
     ) -> Result<String, PeerError> {
         let request = async {
             self.send(command).await?;
-            self.line(longest).await
+            self.line(longest, room).await
         };
         timeout(patience, request).await.map_err(|_| PeerError::Timeout)?
     }
@@ -98,7 +106,7 @@ impl Connection {
                     return Ok(());
                 }
                 if self.buffer.contains(&b'\n') {
-                    let line = self.line(STEP).await?;
+                    let line = self.line(STEP, None).await?;
                     return Err(PeerError::Handshake(line));
                 }
                 if self.buffer.len() > STEP {
@@ -120,7 +128,8 @@ impl Connection {
         self.stream.flush().await
     }
 
-    async fn line(&mut self, longest: usize) -> Result<String, PeerError> {
+    /// The next line. What it takes of memory is taken of `room` where there is one, else `longest` is little.
+    async fn line(&mut self, longest: usize, mut room: Option<&mut Lease>) -> Result<String, PeerError> {
         let mut searched = 0;
         loop {
             if let Some(end) = self.buffer[searched..].iter().position(|byte| *byte == b'\n') {
@@ -136,12 +145,19 @@ impl Connection {
             if searched > longest {
                 return Err(PeerError::Garbled("it is too long"));
             }
+            if let Some(room) = &mut room {
+                let needed = (self.buffer.len() + STEP) as u64 * COPIES;
+                let more = needed.saturating_sub(room.bytes());
+                if searched > STEP && !room.grow_within(more, WAIT).await {
+                    return Err(PeerError::NoRoom);
+                }
+            }
             self.read().await?;
         }
     }
 
     async fn read(&mut self) -> io::Result<()> {
-        self.buffer.reserve(STEP.min(self.buffer.len().max(64)));
+        self.buffer.reserve_exact(STEP.min(self.buffer.len().max(64)));
         match self.stream.read_buf(&mut self.buffer).await? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             _ => Ok(()),

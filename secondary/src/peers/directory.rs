@@ -137,7 +137,7 @@ impl Directory {
     async fn ask(&self, at_sign: &AtSign, tls: &rustls::ClientConfig) -> Result<Known, PeerError> {
         let target = Target { at_sign, address: &self.address };
         let mut connection = Connection::open(target, tls.clone(), PATIENCE).await?;
-        let answer = connection.request(at_sign.name(), PATIENCE, LONGEST).await?;
+        let answer = connection.request(at_sign.name(), PATIENCE, LONGEST, None).await?;
         match answer.trim() {
             "null" => Ok(Known::Nowhere),
             address => Address::parse(address)

@@ -46,6 +46,9 @@ pub enum PeerError {
     /// The connection broke.
     #[error("the connection broke: {0}")]
     Broken(#[from] io::Error),
+    /// The answer is longer than there is room for.
+    #[error("there is no room for the answer in the memory of this server, try again later")]
+    NoRoom,
     /// The answer is none.
     #[error("the answer cannot be used: {0}")]
     Garbled(&'static str),
@@ -60,8 +63,11 @@ impl From<PeerError> for AtError {
             PeerError::Timeout => ErrorCode::Timeout,
             PeerError::Busy => ErrorCode::OutboundConnectionLimit,
             PeerError::Broken(_) => ErrorCode::Socket,
+            PeerError::NoRoom => ErrorCode::BufferOverflow,
             PeerError::Garbled(_) => ErrorCode::InternalServerException,
         };
-        Self::new(code, error.to_string())
+        let told = Self::new(code, error.to_string());
+        // Its connection was closed, not the client's.
+        if code == ErrorCode::BufferOverflow { told.and_stay() } else { told }
     }
 }

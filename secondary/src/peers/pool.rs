@@ -16,6 +16,7 @@ use super::directory::{Address, Directory};
 use super::proofs::Proofs;
 use super::trust::Trust;
 use super::{PeerError, Signing};
+use crate::memory::Lease;
 
 /// Connections that are kept though nobody uses them.
 const IDLE: usize = 8;
@@ -146,25 +147,27 @@ impl Peers {
         Ok(self.trust.names(chain, &address.host))
     }
 
-    /// Sends a command to the server of an atSign, which with `own` knows that it is from us, and returns its answer.
+    /// Sends a command to the server of an atSign, which with `own` knows that it is from us, and returns its answer, for
+    /// which memory is taken of `room` where it may be long.
     pub(crate) async fn request(
         &self,
         at_sign: &AtSign,
         own: Option<Arc<CertifiedKey>>,
         purpose: Purpose,
         command: &str,
+        mut room: Option<&mut Lease>,
     ) -> Result<Answered, PeerError> {
         let _turns = timeout(TURN, self.turn(at_sign, purpose)).await.map_err(|_| PeerError::Busy)??;
         let proven = own.is_some();
         if let Some(idle) = self.take(at_sign, proven) {
-            match self.use_once(idle, purpose, command).await {
+            match self.use_once(idle, purpose, command, room.as_deref_mut()).await {
                 // It died while nobody looked.
                 Err(PeerError::Broken(_)) => {}
                 done => return done,
             }
         }
         let idle = Box::pin(self.connect(at_sign, own)).await?;
-        self.use_once(idle, purpose, command).await
+        self.use_once(idle, purpose, command, room).await
     }
 
     /// Closes what was not used for long.
@@ -199,8 +202,14 @@ impl Peers {
     }
 
     /// One request on a connection that is kept if it was answered.
-    async fn use_once(&self, mut idle: Idle, purpose: Purpose, command: &str) -> Result<Answered, PeerError> {
-        let line = idle.connection.request(command, purpose.patience(), purpose.longest()).await?;
+    async fn use_once(
+        &self,
+        mut idle: Idle,
+        purpose: Purpose,
+        command: &str,
+        room: Option<&mut Lease>,
+    ) -> Result<Answered, PeerError> {
+        let line = idle.connection.request(command, purpose.patience(), purpose.longest(), room).await?;
         let address = idle.address.to_string();
         idle.since = Instant::now();
         let mut kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -245,7 +254,7 @@ impl Peers {
 
     /// The client's side of the handshake: the proof is signed, and can be fetched from us until it was checked.
     async fn prove(&self, connection: &mut Connection) -> Result<(), PeerError> {
-        let answer = connection.request(&format!("from:{}", self.own), STEP, 4096).await?;
+        let answer = connection.request(&format!("from:{}", self.own), STEP, 4096, None).await?;
         let Some(proof) = answer.strip_prefix("data:proof:") else {
             return Err(PeerError::Handshake(answer));
         };

@@ -8,15 +8,24 @@ use std::io;
 use std::time::Duration;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::time::Instant;
+
+use crate::memory::Lease;
 
 /// The most that a TLS record holds.
 const RECORD: usize = 16 * 1024;
 
+/// How many bytes a second a client has to read of a long answer, beside a patience for each block: it holds memory
+/// that others need too.
+const SLOWEST: u64 = 4 * 1024;
+
 /// What a verb answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Answer {
     /// `data:` and the text.
     Text(String),
+    /// The same of a large text, and the memory that it takes.
+    Large(String, #[expect(dead_code, reason = "kept for as long as the text, and then dropped")] Lease),
     /// `data: ` and the text: `stats` alone has the space.
     Spaced(String),
     /// `data:null`.
@@ -33,6 +42,14 @@ impl Answer {
     pub(crate) fn text(text: impl Into<String>) -> Self {
         Self::Text(text.into())
     }
+
+    /// A text that may have taken memory.
+    pub(crate) fn held(text: String, lease: Option<Lease>) -> Self {
+        match lease {
+            Some(lease) => Self::Large(text, lease),
+            None => Self::Text(text),
+        }
+    }
 }
 
 /// Collects an answer and sends it.
@@ -41,12 +58,14 @@ pub(crate) struct Writer<'a, T> {
     buffer: Vec<u8>,
     /// How long the client may take to read a block.
     patience: Duration,
-    sent: bool,
+    /// Bytes that were sent, and how long the client took to take them.
+    sent: u64,
+    taken: Duration,
 }
 
 impl<'a, T: AsyncWrite + Unpin> Writer<'a, T> {
     pub(super) fn new(stream: &'a mut T, patience: Duration) -> Self {
-        Self { stream, buffer: Vec::new(), patience, sent: false }
+        Self { stream, buffer: Vec::new(), patience, sent: 0, taken: Duration::ZERO }
     }
 
     /// Adds to the answer. What is more than two records goes out, so that no answer is in memory twice.
@@ -64,8 +83,8 @@ impl<'a, T: AsyncWrite + Unpin> Writer<'a, T> {
     pub(super) async fn answer(&mut self, answer: Answer) -> io::Result<()> {
         let (prefix, text) = match &answer {
             // Not added twice.
-            Answer::Text(text) if text.starts_with("data:") => ("", text.as_str()),
-            Answer::Text(text) => ("data:", text.as_str()),
+            Answer::Text(text) | Answer::Large(text, _) if text.starts_with("data:") => ("", text.as_str()),
+            Answer::Text(text) | Answer::Large(text, _) => ("data:", text.as_str()),
             Answer::Spaced(text) => ("data: ", text.as_str()),
             Answer::Null => ("data:", "null"),
             Answer::Written => ("", ""),
@@ -91,7 +110,7 @@ impl<'a, T: AsyncWrite + Unpin> Writer<'a, T> {
 
     /// Whether a part of the answer is on its way already.
     pub(super) fn has_sent(&self) -> bool {
-        self.sent
+        self.sent > 0
     }
 
     /// Forgets what was collected.
@@ -100,13 +119,17 @@ impl<'a, T: AsyncWrite + Unpin> Writer<'a, T> {
     }
 
     async fn send(&mut self, length: usize) -> io::Result<()> {
-        self.sent = true;
+        self.sent += length as u64;
         let block: Vec<u8> = self.buffer.drain(..length).collect();
         self.timed(async |stream| stream.write_all(&block).await).await
     }
 
     async fn timed(&mut self, write: impl AsyncFnOnce(&mut T) -> io::Result<()>) -> io::Result<()> {
-        match tokio::time::timeout(self.patience, write(self.stream)).await {
+        let left = (self.patience + Duration::from_secs(self.sent / SLOWEST)).saturating_sub(self.taken);
+        let began = Instant::now();
+        let written = tokio::time::timeout(left.min(self.patience), write(self.stream)).await;
+        self.taken += began.elapsed();
+        match written {
             Ok(result) => result,
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its answer")),
         }

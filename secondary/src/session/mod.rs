@@ -20,11 +20,14 @@ pub(crate) use answer::{Answer, Writer};
 pub(crate) use challenge::Challenge;
 pub(crate) use streaming::Streaming;
 
-use self::lines::{Line, Lines};
+pub(crate) use lines::PATIENCE;
+
+use self::lines::{COPIES, Line, Lines, Room};
 use self::streaming::Event;
 use crate::atserver::{AtServer, Limits};
 use crate::connections::Slot;
 use crate::enrollments;
+use crate::memory::Taker;
 use crate::notifications::monitor::Watching;
 use crate::store::Store;
 use crate::streams::Progress;
@@ -151,6 +154,19 @@ impl Client {
         ErrorStyle { owner: self.is_owner(), json: self.json_errors }
     }
 
+    /// Whose memory its commands and answers take.
+    pub(crate) fn taker(&self) -> Taker {
+        if self.is_owner() { Taker::Command } else { Taker::Guest }
+    }
+
+    fn room<'a, S>(&self, server: &'a AtServer<S>) -> Room<'a> {
+        let taker = match self.identity {
+            Identity::Stranger => Taker::Stranger,
+            Identity::Owner | Identity::Peer(_) => self.taker(),
+        };
+        Room { longest: self.longest_command(&server.limits()), taker, budget: &server.budget }
+    }
+
     fn longest_command(&self, limits: &Limits) -> usize {
         match self.identity {
             Identity::Owner => limits.proven_command,
@@ -194,11 +210,11 @@ where
     Writer::new(stream, patience).finish(&Prompt::Stranger.text()).await?;
     slot.written();
     loop {
-        let longest = client.longest_command(&server.limits());
+        let room = client.room(server);
         let line = tokio::select! {
             biased;
             () = slot.evicted() => return Ok(()),
-            line = lines.next(stream, longest) => line?,
+            line = lines.next(stream, room) => line?,
             event = streaming::next(&mut client.streaming) => {
                 let parts = (&mut *stream, &mut lines);
                 // Boxed: connections without a stream carry nothing of it.
@@ -226,11 +242,17 @@ where
         match line {
             Line::End => return Ok(()),
             Line::TooLong => {
-                let error =
-                    AtError::new(ErrorCode::BufferOverflow, format!("a command has at most {longest} bytes"));
+                let text = format!("a command has at most {} bytes", room.longest);
+                let error = AtError::new(ErrorCode::BufferOverflow, text);
                 refuse(server, &client, &mut Writer::new(stream, patience), &error).await?;
                 discard(stream, server.limits().proven_command).await;
                 return Ok(());
+            }
+            Line::Refused(bytes) => {
+                server.budget.account().want(room.taker, bytes.saturating_mul(COPIES));
+                let error = no_memory_for(bytes, server.budget.limit());
+                refuse(server, &client, &mut Writer::new(stream, patience), &error).await?;
+                slot.written();
             }
             Line::Command(line) => {
                 // Boxed: what a command needs is not kept by an idle connection.
@@ -351,6 +373,14 @@ where
     writer.push(error.line(client.error_style()).as_bytes()).await?;
     writer.push(b"\n").await?;
     writer.finish(&client.prompt(&server.at_sign)).await
+}
+
+fn no_memory_for(bytes: u64, limit: u64) -> AtError {
+    let text = format!(
+        "there is no room for a command of {bytes} bytes in the {limit} bytes of memory of this server; send less, or try \
+         again later"
+    );
+    AtError::new(ErrorCode::BufferOverflow, text).and_stay()
 }
 
 async fn last_call(draining: &mut watch::Receiver<bool>) {

@@ -14,8 +14,8 @@ use super::run;
 use crate::atserver::{AtServer, Limits, system_clock};
 use crate::store::notifications::{Notification, Outcome, Posted, Posting, Progress, Search};
 use crate::store::{
-    Change, Commit, Log, LogPage, NotificationCounts, Notifications, Page, Record, Store, StoreError, Top,
-    Visit, Visits,
+    Change, Commit, Fetched, Log, LogPage, NotificationCounts, Notifications, Page, Record, Store,
+    StoreError, Top, Visit, Visits,
 };
 use crate::tls::Certificates;
 
@@ -97,6 +97,14 @@ impl Store for Memory {
     async fn get(&self, key: &str) -> Result<Option<Record>, StoreError> {
         self.check()?;
         Ok(self.records.lock().expect("records").get(key).cloned())
+    }
+
+    async fn get_up_to(&self, key: &str, most: u64) -> Result<Option<Fetched>, StoreError> {
+        let length = |record: &Record| record.value.as_ref().map_or(0, |value| value.len() as u64);
+        Ok(self.get(key).await?.map(|record| match length(&record) {
+            bytes if bytes > most => Fetched::Larger { bytes, metadata: record.metadata },
+            _ => Fetched::Record(record),
+        }))
     }
 
     async fn scan(&self, page: Page, now: i64) -> Result<Vec<String>, StoreError> {

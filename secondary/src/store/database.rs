@@ -7,7 +7,7 @@ use atsign_protocol::Metadata;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::file::{CHECKPOINT_FRAMES, LOG};
-use super::{Change, Operation, Page, Record, wal};
+use super::{Change, Fetched, Operation, Page, Record, wal};
 
 /// Keys deleted in one transaction when they expire.
 pub const EXPIRED_AT_ONCE: u32 = 64;
@@ -200,6 +200,25 @@ impl Database {
         Ok(Some(Record { value, metadata: serde_json::from_str(&metadata)? }))
     }
 
+    /// Reads one key unless its value is longer. The length stands in the row's head, so that a long value is not read.
+    pub fn get_up_to(&self, key: &str, most: u64) -> Result<Option<Fetched>, DatabaseError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT coalesce(octet_length(value), 0), CASE WHEN octet_length(value) <= ?2 THEN value END, metadata
+             FROM keys WHERE key = ?1",
+        )?;
+        let most_bytes = i64::try_from(most).unwrap_or(i64::MAX);
+        let found: Option<(i64, Option<String>, String)> = statement
+            .query_row(params![key, most_bytes], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .optional()?;
+        let Some((length, value, metadata)) = found else { return Ok(None) };
+        let metadata = serde_json::from_str(&metadata)?;
+        Ok(Some(if length > most_bytes {
+            Fetched::Larger { bytes: length.unsigned_abs(), metadata }
+        } else {
+            Fetched::Record(Record { value, metadata })
+        }))
+    }
+
     /// One page of the names that are active at `now`.
     pub fn scan(&self, page: &Page, now: i64) -> Result<Vec<String>, DatabaseError> {
         let mut statement = self.connection.prepare_cached(
@@ -246,9 +265,7 @@ impl Database {
             self.keys = Some(keys);
             keys
         };
-        let length = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
-        let log = self.path.with_file_name(LOG);
-        Ok((keys, length(&self.path) + length(&log)))
+        Ok((keys, self.file_bytes()))
     }
 
     /// When the next key or notification is to be deleted, Unix milliseconds.

@@ -1,6 +1,7 @@
 //! What the store's thread does when its volume fails, or when the store is damaged.
 
 use std::io;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rusqlite::ErrorCode;
@@ -105,7 +106,8 @@ impl Keeper {
             self.database = None;
         }
         if self.database.is_none() {
-            match Database::open(self.holding.folder(), &self.at_sign, self.cache_kib) {
+            let kib = self.shared.caches.kib.load(Ordering::Relaxed);
+            match Database::open(self.holding.folder(), &self.at_sign, kib) {
                 Ok(database) => self.database = Some(database),
                 Err(error @ OpenError::Damaged { .. }) => {
                     self.damaged(error.to_string());

@@ -36,10 +36,13 @@ pub(super) struct Keeper {
     /// Absent while the volume fails.
     pub(super) database: Option<Database>,
     pub(super) at_sign: String,
-    pub(super) cache_kib: u32,
     pub(super) shared: Arc<Shared>,
     messages: Receiver<Message>,
     stopping: bool,
+    /// The lease was renewed, so what is billed is to be kept.
+    renewed: bool,
+    /// When the files were last measured.
+    pub(super) measured: Option<Instant>,
     renewal: Duration,
     /// When the next key expires, Unix milliseconds.
     expiry: Option<i64>,
@@ -59,18 +62,19 @@ impl Keeper {
         holding: Holding,
         database: Database,
         at_sign: String,
-        cache_kib: u32,
         shared: Arc<Shared>,
         messages: Receiver<Message>,
     ) -> Self {
+        shared.meter.begin(database.metering(), unix_millis());
         Self {
             holding,
             database: Some(database),
             at_sign,
-            cache_kib,
             shared,
             messages,
             stopping: false,
+            renewed: false,
+            measured: None,
             renewal: Duration::ZERO,
             expiry: Some(0),
             again: None,
@@ -94,6 +98,10 @@ impl Keeper {
         while !self.stopping {
             let done = match self.messages.recv_timeout(self.until_due()) {
                 Ok(Message::Job(job)) => self.group(job),
+                Ok(Message::Memory) => {
+                    self.heed_memory();
+                    Ok(())
+                }
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
                     self.walk_on();
@@ -146,6 +154,7 @@ impl Keeper {
     }
 
     fn do_what_is_due(&mut self) -> Result<(), Fenced> {
+        self.measure();
         self.renew_when_due()?;
         if self.again.is_some_and(|(again, _)| again <= boottime()) {
             self.repair()?;
@@ -153,6 +162,9 @@ impl Keeper {
         let writable = self.again.is_none() && self.damage.is_none();
         if writable && self.expiry.is_some_and(|expiry| expiry <= unix_millis()) {
             self.expire()?;
+        }
+        if std::mem::take(&mut self.renewed) && self.again.is_none() && self.damage.is_none() {
+            self.keep_metering();
         }
         Ok(())
     }
@@ -164,7 +176,10 @@ impl Keeper {
         }
         let term = self.shared.lease.term();
         match self.holding.renew(&self.shared.lease) {
-            Ok(Reading::Clear) => self.renewal = now + term.next_renewal(random()),
+            Ok(Reading::Clear) => {
+                self.renewal = now + term.next_renewal(random());
+                self.renewed = true;
+            }
             Ok(Reading::Sealed) => return Err(Fenced),
             Err(error) => {
                 tracing::warn!(%error, "the lease was not renewed");
@@ -182,7 +197,7 @@ impl Keeper {
             return Ok(());
         };
         let mut held: Vec<Box<dyn Job>> = Vec::new();
-        let (mut weight, mut count, mut failure) = (0, 0, None);
+        let (mut weight, mut count, mut failure, mut memory) = (0, 0, None, false);
         let (mut next, mut afterwards) = (Some(first), None);
         while let Some(mut job) = next.take() {
             count += 1;
@@ -213,6 +228,10 @@ impl Keeper {
             }
             next = match self.messages.try_recv() {
                 Ok(Message::Job(job)) => Some(job),
+                Ok(Message::Memory) => {
+                    memory = true;
+                    None
+                }
                 Ok(Message::Stop) => {
                     self.stopping = true;
                     None
@@ -221,6 +240,9 @@ impl Keeper {
             };
         }
         self.finish(held, failure)?;
+        if memory {
+            self.heed_memory();
+        }
         afterwards.map_or(Ok(()), |job| self.group(job))
     }
 
@@ -346,6 +368,7 @@ impl Keeper {
             Ok(Reading::Sealed) => return self.fenced(),
             Err(error) => return End::Unreleased(error.to_string()),
         }
+        self.keep_metering();
         let Some(database) = self.database.take() else {
             return End::Unreleased("its volume fails".to_owned());
         };

@@ -1,5 +1,6 @@
 //! The data of one atSign behind one trait, so that another store (Redis) can stand in for SQLite.
 
+pub(crate) mod caches;
 mod counts;
 pub mod database;
 mod enrollments;
@@ -35,6 +36,29 @@ pub struct Record {
     pub value: Option<String>,
     /// What is known of it.
     pub metadata: Metadata,
+}
+
+/// A key that was read with a bound for its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fetched {
+    /// All of it.
+    Record(Record),
+    /// Its value has more bytes than were asked for, which were not read.
+    Larger {
+        /// How many.
+        bytes: u64,
+        /// What is known of it.
+        metadata: Metadata,
+    },
+}
+
+impl Fetched {
+    /// What is known of the value.
+    pub fn metadata(&self) -> &Metadata {
+        match self {
+            Self::Record(Record { metadata, .. }) | Self::Larger { metadata, .. } => metadata,
+        }
+    }
 }
 
 /// What an entry of the commit log says was done (reference page section 3.3).
@@ -107,6 +131,12 @@ pub enum StoreError {
 pub trait Store: Notifications + Clone + Send + Sync + 'static {
     /// Reads one key, expired or not yet born ones included: who asks decides.
     fn get(&self, key: &str) -> impl Future<Output = Result<Option<Record>, StoreError>> + Send;
+    /// The same, where the value has at most so many bytes.
+    fn get_up_to(
+        &self,
+        key: &str,
+        most: u64,
+    ) -> impl Future<Output = Result<Option<Fetched>, StoreError>> + Send;
     /// The names of one page of keys that are active at `now`.
     fn scan(&self, page: Page, now: i64) -> impl Future<Output = Result<Vec<String>, StoreError>> + Send;
     /// Applies a change and returns its commit id, -1 where there is none. On disk when it returns.

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::database::{Database, DatabaseError};
 use super::queue::Weight;
-use super::{Change, NotificationCounts, SqliteStore, StoreError, notification_counts};
+use super::{Change, Fetched, NotificationCounts, SqliteStore, StoreError, notification_counts};
 
 /// The tables. `outbox` has a row for each recipient that something waits for.
 pub(super) const CREATE: &str = "
@@ -52,7 +52,7 @@ const KEPT_EXPIRED: Millis = 5 * 60 * 1000;
 const EXPIRED_AT_ONCE: u32 = 64;
 
 /// The longest value that travels with a notification of an update; of a longer one the recipient is only told.
-const LONGEST_VALUE: usize = 256 * 1024;
+const LONGEST_VALUE: u64 = 256 * 1024;
 
 const COLUMNS: &str =
     "seq, id, kind, sender, recipient, at, expires_at, status, notifier, key, details, value";
@@ -340,10 +340,12 @@ impl Database {
         if let Some(change) = &posting.change {
             commit = self.apply(change, now)?;
             if let (true, Change::Put { key, .. }) = (posting.tells_of_change, change)
-                && let Some(record) = self.get(key)?
+                && let Some(stored) = self.get_up_to(key, LONGEST_VALUE)?
             {
-                notification.value = record.value.filter(|value| value.len() <= LONGEST_VALUE);
-                notification.details.metadata = record.metadata;
+                notification.details.metadata = stored.metadata().clone();
+                if let Fetched::Record(record) = stored {
+                    notification.value = record.value;
+                }
             }
         }
         self.insert(&notification)?;

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::database::{Database, DatabaseError};
-use super::{Record, StoreError};
+use super::{Fetched, Record, StoreError};
 
 /// Requests that may wait at the same time; who comes later waits for a place first.
 const PLACES: usize = 128;
@@ -21,6 +21,15 @@ pub trait Weight {
 impl Weight for Option<Record> {
     fn weight(&self) -> usize {
         self.as_ref().and_then(|record| record.value.as_ref()).map_or(0, String::len)
+    }
+}
+
+impl Weight for Option<Fetched> {
+    fn weight(&self) -> usize {
+        match self {
+            Some(Fetched::Record(Record { value: Some(value), .. })) => value.len(),
+            _ => 0,
+        }
     }
 }
 
@@ -90,6 +99,8 @@ pub trait Job: Send {
 pub enum Message {
     /// A request.
     Job(Box<dyn Job>),
+    /// Look at what is said about the memory.
+    Memory,
     /// Close the store and say so.
     Stop,
 }
@@ -197,6 +208,12 @@ impl Queue {
         let task = Task { work, manner, brought, result, sender, _place: place };
         self.messages.send(Message::Job(Box::new(task))).map_err(|_| ended(()))?;
         receiver.await.map_err(|_| ended(()))?
+    }
+
+    /// Has the thread look at what is said about its memory.
+    pub fn tell_of_memory(&self) {
+        // Without a receiver it has ended already.
+        let _ = self.messages.send(Message::Memory);
     }
 
     /// Asks the thread to close the store after everything that is queued.

@@ -4,10 +4,12 @@ use std::io;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
+use super::caches::Caches;
 use super::database::{Database, DatabaseError};
 use super::figures::Figures;
 use super::file::{Files, OpenError};
@@ -15,10 +17,11 @@ use super::keeper::Keeper;
 use super::notifications::Progress;
 use super::queue::{Manner, Queue, Weight};
 use super::status::{State, Status};
-use super::{Change, Commit, Log, LogPage, Page, Record, Store, StoreError, Top, Visit, Visits};
+use super::{Change, Commit, Fetched, Log, LogPage, Page, Record, Store, StoreError, Top, Visit, Visits};
 use crate::epoch::fence::Reading;
 use crate::epoch::files::EpochFiles;
 use crate::epoch::{Claimant, Holding, Lease, TakeoverError, Term, boottime, takeover};
+use crate::metering::Meter;
 
 /// The store's thread needs little: SQLite keeps its pages on the heap.
 const STACK: usize = 256 * 1024;
@@ -33,8 +36,10 @@ pub struct Config {
     pub holder: String,
     /// The times of the lease.
     pub term: Term,
-    /// Size of SQLite's page cache.
+    /// Size of SQLite's page cache at first.
     pub cache_kib: u32,
+    /// What is billed, kept with the data.
+    pub meter: Arc<Meter>,
     /// Holders that were attested dead, asked anew while somebody else holds the store.
     pub dead: Box<dyn FnMut() -> Vec<String> + Send>,
 }
@@ -57,6 +62,8 @@ pub(super) struct Shared {
     pub(super) status: Arc<Status>,
     pub(super) figures: Arc<Figures>,
     pub(super) progress: watch::Sender<Progress>,
+    pub(super) caches: Caches,
+    pub(super) meter: Arc<Meter>,
 }
 
 /// A store that is being opened.
@@ -87,6 +94,8 @@ pub fn open(config: Config) -> std::io::Result<Opening> {
         status: Arc::clone(&status),
         figures: Arc::clone(&figures),
         progress: watch::Sender::new(Progress::default()),
+        caches: Caches::new(config.cache_kib),
+        meter: Arc::clone(&config.meter),
     });
     let (ready, store) = oneshot::channel();
     let (ended, end) = oneshot::channel();
@@ -102,7 +111,7 @@ pub fn open(config: Config) -> std::io::Result<Opening> {
         };
         let (queue, messages) = Queue::new();
         let handle = SqliteStore { queue, shared: Arc::clone(&shared) };
-        let keeper = Keeper::new(holding, database, at_sign, cache_kib, shared, messages);
+        let keeper = Keeper::new(holding, database, at_sign, shared, messages);
         let _ = ended.send(keeper.serve(|| drop(ready.send(Ok(handle)))));
     })?;
     Ok(Opening { status, figures, store, end })
@@ -199,6 +208,36 @@ impl SqliteStore {
         .await
     }
 
+    /// Sets the size of the page cache, as soon as the thread comes to it.
+    pub(crate) fn set_cache(&self, bytes: u64) {
+        let kib = u32::try_from(bytes / 1024).unwrap_or(u32::MAX);
+        if self.shared.caches.kib.swap(kib, Ordering::Relaxed) != kib {
+            self.tell_of_memory();
+        }
+    }
+
+    /// Has the thread give back the pages of the files, as soon as it comes to it.
+    pub(crate) fn drop_pages(&self) {
+        self.shared.caches.drop_pages.store(true, Ordering::Relaxed);
+        self.tell_of_memory();
+    }
+
+    fn tell_of_memory(&self) {
+        if self.shared.caches.tell() {
+            self.queue.tell_of_memory();
+        }
+    }
+
+    /// Gives back what SQLite and the kernel hold of the store. Done when it returns.
+    pub(crate) async fn shrink(&self) -> Result<(), StoreError> {
+        self.ask(false, 0, |database| database.release()).await
+    }
+
+    /// Bytes of the files, as they were a short time ago.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.shared.caches.file_bytes.load(Ordering::Relaxed)
+    }
+
     /// Asks the thread to close the store after everything that is queued.
     pub fn stop(&self) {
         self.queue.stop();
@@ -238,6 +277,11 @@ impl Store for SqliteStore {
     async fn get(&self, key: &str) -> Result<Option<Record>, StoreError> {
         let key = key.to_owned();
         self.ask(false, key.len(), move |database| database.get(&key)).await
+    }
+
+    async fn get_up_to(&self, key: &str, most: u64) -> Result<Option<Fetched>, StoreError> {
+        let key = key.to_owned();
+        self.ask(false, key.len(), move |database| database.get_up_to(&key, most)).await
     }
 
     async fn scan(&self, page: Page, now: i64) -> Result<Vec<String>, StoreError> {

@@ -59,7 +59,9 @@ where
                 writer.push(b",").await?;
             }
             let response = match answer {
-                Ok(Answer::Text(text) | Answer::Spaced(text)) => Response::Data { data: Some(text) },
+                Ok(Answer::Text(text) | Answer::Large(text, _) | Answer::Spaced(text)) => {
+                    Response::Data { data: Some(text) }
+                }
                 Ok(Answer::Null | Answer::Written | Answer::Prompt | Answer::Nothing) => {
                     Response::Data { data: None }
                 }

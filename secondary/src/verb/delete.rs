@@ -38,9 +38,9 @@ async fn delete_key<S: Store>(
     }
     let now = server.now();
     if !force
-        && let Some(record) = server.store.get(&name).await?
-        && record.metadata.immutable == Some(true)
-        && !record.metadata.is_expired(now)
+        && let Some(stored) = server.store.get_up_to(&name, 0).await?
+        && stored.metadata().immutable == Some(true)
+        && !stored.metadata().is_expired(now)
     {
         return Err(AtError::new(ErrorCode::IllegalState, ImmutableRecord.to_string()));
     }

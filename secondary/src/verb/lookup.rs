@@ -4,10 +4,11 @@ use atsign_protocol::answer::{MetadataAnswer, WholeAnswer};
 use atsign_protocol::verb::{LocalLookup, Lookup, Operation, ProxyLookup};
 use atsign_protocol::{AtError, AtKey, Intent, Visibility};
 
+use super::read::{Held, read};
 use super::remote;
 use crate::atserver::AtServer;
 use crate::session::{Answer, Client};
-use crate::store::{Record, Store};
+use crate::store::Store;
 
 /// A value that begins so names another key, whose value is the answer.
 const REFERENCE: &str = "atsign://";
@@ -20,8 +21,8 @@ pub(super) async fn llookup<S: Store>(
 ) -> Result<Answer, AtError> {
     let key = llookup.key.to_string();
     client.authorize("llookup", Intent::Read, &key)?;
-    let record = existing(server, &key).await?;
-    Ok(answer(server, &key, record, llookup.operation))
+    let held = existing(server, client, &key).await?;
+    Ok(answer(server, &key, held, llookup.operation))
 }
 
 /// The key as its recipient: the owner reads what is shared with himself, here or on another server; another atSign's
@@ -36,7 +37,7 @@ pub(super) async fn lookup<S: Store>(
         key.visibility = Visibility::SharedWith(server.at_sign.clone());
         client.authorize("lookup", Intent::Read, &key.to_string())?;
         if key.owner != server.at_sign {
-            return remote::look_up(server, key, operation, bypass_cache).await;
+            return remote::look_up(server, client, key, operation, bypass_cache).await;
         }
     } else if let Some(peer) = client.peer() {
         key.visibility = Visibility::SharedWith(peer.clone());
@@ -60,13 +61,14 @@ pub(super) async fn plookup<S: Store>(
     plookup: &ProxyLookup,
 ) -> Result<Answer, AtError> {
     if plookup.key.owner != server.at_sign {
-        return remote::look_up(server, plookup.key.clone(), plookup.operation, plookup.bypass_cache).await;
+        let (operation, bypass) = (plookup.operation, plookup.bypass_cache);
+        return remote::look_up(server, client, plookup.key.clone(), operation, bypass).await;
     }
     resolved(server, client, &plookup.key, plookup.operation).await
 }
 
-async fn existing<S: Store>(server: &AtServer<S>, key: &str) -> Result<Record, AtError> {
-    server.store.get(key).await?.ok_or_else(|| AtError::key_not_found(key))
+async fn existing<S: Store>(server: &AtServer<S>, client: &Client, key: &str) -> Result<Held, AtError> {
+    read(server, client, key).await?.ok_or_else(|| AtError::key_not_found(key))
 }
 
 /// The key's answer, its value taken from where it refers to.
@@ -77,18 +79,21 @@ async fn resolved<S: Store>(
     operation: Operation,
 ) -> Result<Answer, AtError> {
     let name = key.to_string();
-    let mut record = existing(server, &name).await?;
-    if record.metadata.is_active(server.now()) && operation != Operation::Meta {
+    let mut held = existing(server, client, &name).await?;
+    if held.record.metadata.is_active(server.now()) && operation != Operation::Meta {
         let mut followed = 0;
-        while let Some(target) = record.value.as_deref().and_then(|value| value.strip_prefix(REFERENCE)) {
+        while let Some(target) = held.record.value.as_deref().and_then(|value| value.strip_prefix(REFERENCE))
+        {
             if followed == server.tuning.lookup_depth {
                 return Ok(Answer::Null);
             }
             followed += 1;
-            record.value = referred(server, client, key, target).await?.value;
+            let target = referred(server, client, key, target).await?;
+            held.record.value = target.record.value;
+            held.lease = target.lease;
         }
     }
-    Ok(answer(server, &name, record, operation))
+    Ok(answer(server, &name, held, operation))
 }
 
 /// What a reference names: with the visibility of the key that refers, else public. So nobody reads more through a
@@ -98,7 +103,7 @@ async fn referred<S: Store>(
     client: &Client,
     from: &AtKey,
     target: &str,
-) -> Result<Record, AtError> {
+) -> Result<Held, AtError> {
     let missing = || AtError::key_not_found(target);
     let target = AtKey::parse(target).map_err(|_| missing())?;
     let public = AtKey { visibility: Visibility::Public, cached: false, ..target };
@@ -106,25 +111,26 @@ async fn referred<S: Store>(
     for key in [visible, public] {
         let key = key.to_string();
         if client.may_read(&key)
-            && let Some(record) = server.store.get(&key).await?
-            && record.metadata.is_active(server.now())
+            && let Some(held) = read(server, client, &key).await?
+            && held.record.metadata.is_active(server.now())
         {
-            return Ok(record);
+            return Ok(held);
         }
     }
     Err(missing())
 }
 
-pub(super) fn answer<S>(server: &AtServer<S>, key: &str, record: Record, operation: Operation) -> Answer {
+pub(super) fn answer<S>(server: &AtServer<S>, key: &str, held: Held, operation: Operation) -> Answer {
+    let Held { record, lease } = held;
     if !record.metadata.is_active(server.now()) {
         return Answer::Null;
     }
     match operation {
-        Operation::Value => record.value.map_or(Answer::Null, Answer::Text),
+        Operation::Value => record.value.map_or(Answer::Null, |value| Answer::held(value, lease)),
         Operation::Meta => Answer::Text(MetadataAnswer(&record.metadata).to_json()),
         Operation::All => {
             let data = record.value.as_deref();
-            Answer::Text(WholeAnswer { key, data, metadata: &record.metadata }.to_json())
+            Answer::held(WholeAnswer { key, data, metadata: &record.metadata }.to_json(), lease)
         }
     }
 }

@@ -17,6 +17,7 @@ mod notify;
 mod otp;
 mod pkam;
 mod pol;
+mod read;
 pub(crate) mod remote;
 mod scan;
 mod stats;

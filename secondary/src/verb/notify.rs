@@ -124,8 +124,8 @@ async fn change_of_copy<S: Store>(
     let metadata = &notification.details.metadata;
     Ok(match notification.details.operation {
         NotifyOperation::Delete => {
-            let stored = server.store.get(&key).await?;
-            let cascades = stored.is_some_and(|stored| stored.metadata.ccd == Some(true));
+            let stored = server.store.get_up_to(&key, 0).await?;
+            let cascades = stored.is_some_and(|stored| stored.metadata().ccd == Some(true));
             cascades.then_some(Change::Delete { key, committed: true })
         }
         NotifyOperation::Update => match (&notification.value, metadata.ttr) {

@@ -27,7 +27,7 @@ pub(super) async fn pol<S>(server: &AtServer<S>, client: &mut Client) -> Result<
 
 async fn fetch<S>(server: &AtServer<S>, claimed: &AtSign, name: &str) -> Result<String, AtError> {
     let command = format!("lookup:{name}{claimed}");
-    let answered = server.peers.request(claimed, None, Purpose::Verification, &command).await;
+    let answered = server.peers.request(claimed, None, Purpose::Verification, &command, None).await;
     let line = answered.map_err(|error: PeerError| unproven(claimed, &error.to_string()))?.line;
     match line.strip_prefix("data:") {
         Some(value) if value != "null" => Ok(value.to_owned()),

@@ -5,9 +5,11 @@ use atsign_protocol::verb::{Operation as Part, Scan};
 use atsign_protocol::{AtError, AtKey, AtSign, ErrorCode, Field, Metadata, MetadataChange, Visibility};
 
 use super::lookup::answer;
+use super::read;
 use crate::atserver::AtServer;
+use crate::memory::{Lease, Level, Taker};
 use crate::peers::{Answered, Purpose};
-use crate::session::Answer;
+use crate::session::{Answer, Client};
 use crate::store::{Change, Operation, Page, Store, StoreError};
 
 /// A copy without a time to refresh is kept for so long: for `llookup`, not for `lookup`.
@@ -22,20 +24,33 @@ const PUBLIC_KEY: &str = "publickey";
 /// A key of another atSign, `public:` or shared with us: the copy if it is fresh, else what the other server says.
 pub(super) async fn look_up<S: Store>(
     server: &AtServer<S>,
+    client: &Client,
     key: AtKey,
     part: Part,
     bypass_cache: bool,
 ) -> Result<Answer, AtError> {
     let copy = AtKey { cached: true, ..key.clone() }.to_string();
     if !bypass_cache
-        && let Some(record) = server.store.get(&copy).await?
-        && is_fresh(&record.metadata, server.now())
+        && let Some(held) = read::read(server, client, &copy).await?
+        && is_fresh(&held.record.metadata, server.now())
     {
-        return Ok(answer(server, &copy, record, part));
+        return Ok(answer(server, &copy, held, part));
     }
+    let room = server.budget.lease(client.taker());
+    fetch(server, key, part, room).await
+}
+
+/// What the other server says, of which a copy is kept. Memory is taken of `room`.
+async fn fetch<S: Store>(
+    server: &AtServer<S>,
+    key: AtKey,
+    part: Part,
+    mut room: Lease,
+) -> Result<Answer, AtError> {
+    let copy = AtKey { cached: true, ..key.clone() }.to_string();
     let bare = format!("{}{}", key.entity, key.owner);
     let proven = key.visibility != Visibility::Public;
-    let answered = ask(server, &key.owner, proven, &format!("lookup:all:{bare}")).await?;
+    let answered = ask(server, &key.owner, proven, &format!("lookup:all:{bare}"), &mut room).await?;
     let found = match read(&answered, &key.owner) {
         Ok(found) => found,
         Err(error) => {
@@ -48,11 +63,11 @@ pub(super) async fn look_up<S: Store>(
     let (value, metadata) = found;
     keep(server, &key, copy, value.as_deref(), &metadata).await?;
     Ok(match part {
-        Part::Value => value.map_or(Answer::Null, Answer::Text),
+        Part::Value => value.map_or(Answer::Null, |value| Answer::Large(value, room)),
         Part::Meta => Answer::Text(MetadataAnswer(&metadata).to_json()),
         Part::All => {
             let data = value.as_deref();
-            Answer::Text(WholeAnswer { key: &bare, data, metadata: &metadata }.to_json())
+            Answer::Large(WholeAnswer { key: &bare, data, metadata: &metadata }.to_json(), room)
         }
     })
 }
@@ -61,14 +76,20 @@ pub(super) async fn look_up<S: Store>(
 pub(crate) async fn refresh<S: Store>(server: &AtServer<S>) -> Result<(), StoreError> {
     let mut after = None;
     loop {
+        if server.budget.level() >= Level::NothingAhead {
+            return Ok(());
+        }
+        server.budget.reads_in_bulk();
         let page = Page { after, prefix: "cached:".to_owned(), limit: PAGE };
         let copies = server.store.scan(page, server.now()).await?;
         for copy in &copies {
-            let Some(record) = server.store.get(copy).await? else { continue };
-            let due = record.metadata.refresh_at.is_some_and(|refresh_at| refresh_at < server.now());
+            let Some(stored) = server.store.get_up_to(copy, 0).await? else { continue };
+            let due = stored.metadata().refresh_at.is_some_and(|refresh_at| refresh_at < server.now());
             if due && let Ok(key) = AtKey::parse(copy) {
                 let key = AtKey { cached: false, ..key };
-                if let Err(error) = look_up(server, key, Part::Value, true).await {
+                // Nobody waits for it: it takes nothing of what the owner's commands may have.
+                let room = server.budget.lease(Taker::Guest);
+                if let Err(error) = fetch(server, key, Part::Value, room).await {
                     tracing::debug!(copy, error = error.message(), "a copy was not refreshed");
                 }
             }
@@ -83,6 +104,7 @@ pub(crate) async fn refresh<S: Store>(server: &AtServer<S>) -> Result<(), StoreE
 /// The keys that another atSign shares with us, as its server lists them.
 pub(super) async fn scan<S: Store>(
     server: &AtServer<S>,
+    client: &Client,
     of: &AtSign,
     scan: &Scan,
 ) -> Result<Answer, AtError> {
@@ -90,9 +112,10 @@ pub(super) async fn scan<S: Store>(
         Some(regex) => format!("scan {regex}"),
         None => "scan".to_owned(),
     };
-    let answered = ask(server, of, true, &command).await?;
+    let mut room = server.budget.lease(client.taker());
+    let answered = ask(server, of, true, &command, &mut room).await?;
     match answered.line.strip_prefix("data:") {
-        Some(list) => Ok(Answer::text(list)),
+        Some(list) => Ok(Answer::Large(list.to_owned(), room)),
         None => Err(refused(&answered, of)),
     }
 }
@@ -102,9 +125,10 @@ async fn ask<S: Store>(
     of: &AtSign,
     proven: bool,
     command: &str,
+    room: &mut Lease,
 ) -> Result<Answered, AtError> {
     let own = proven.then(|| server.tls.pair());
-    Ok(server.peers.request(of, own, Purpose::Lookup, command).await?)
+    Ok(server.peers.request(of, own, Purpose::Lookup, command, Some(room)).await?)
 }
 
 /// Value and metadata out of another server's answer.
@@ -146,7 +170,7 @@ fn is_fresh(metadata: &Metadata, now: i64) -> bool {
 
 async fn forget<S: Store>(server: &AtServer<S>, key: &AtKey, copy: String) -> Result<(), StoreError> {
     let is_public_key = key.visibility == Visibility::Public && key.entity == PUBLIC_KEY;
-    if is_public_key || server.store.get(&copy).await?.is_none() {
+    if is_public_key || server.store.get_up_to(&copy, 0).await?.is_none() {
         return Ok(());
     }
     server.store.commit(Change::Delete { key: copy, committed: true }, server.now()).await?;

@@ -28,7 +28,7 @@ where
 {
     if let Some(of) = scan.of.as_ref().filter(|of| **of != server.at_sign) {
         return Ok(if client.is_owner() {
-            remote::scan(server, of, scan).await
+            remote::scan(server, client, of, scan).await
         } else {
             let text = "Scan to another atSign cannot be performed without auth";
             Err(AtError::new(ErrorCode::Unauthenticated, text))
@@ -38,6 +38,7 @@ where
         Ok(view) => view,
         Err(error) => return Ok(Err(error)),
     };
+    server.budget.reads_in_bulk();
     writer.push(b"data:[").await?;
     let mut after = None;
     let mut first = true;

@@ -147,6 +147,7 @@ where
     S: Store,
     T: AsyncWrite + Unpin + Send,
 {
+    server.budget.reads_in_bulk();
     writer.push(b"\"{").await?;
     let (mut after, mut first) = (-1, true);
     loop {

@@ -10,10 +10,11 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::io::AsyncWrite;
 
-use super::regex;
+use super::{read, regex};
 use crate::atserver::AtServer;
+use crate::memory::Lease;
 use crate::session::{Answer, Client, Writer};
-use crate::store::{Commit, LogPage, LogStart, Operation, Store, StoreError, sign};
+use crate::store::{Commit, LogPage, LogStart, Operation, Store, sign};
 
 /// Entries read from the log at a time.
 const PAGE: usize = 100;
@@ -43,6 +44,7 @@ where
         Ok(wanted) => wanted,
         Err(error) => return Ok(Err(error)),
     };
+    server.budget.reads_in_bulk();
     writer.push(b"data:[").await?;
     // At least one, or a client that asks for none would never come to the end.
     let mut left = sync.limit.unwrap_or(server.tuning.sync_entries).max(1);
@@ -54,10 +56,10 @@ where
             Err(error) => return Ok(Err(error.into())),
         };
         for commit in commits.iter().filter(|commit| wanted.has(commit)) {
-            let entry = match entry(server, commit).await {
+            let (entry, _lease) = match entry(server, client, commit).await {
                 Ok(Some(entry)) => entry,
                 Ok(None) => continue,
-                Err(error) => return Ok(Err(error.into())),
+                Err(error) => return Ok(Err(error)),
             };
             // Texts and a number always serialise.
             let json = serde_json::to_vec(&entry).unwrap_or_default();
@@ -87,24 +89,21 @@ where
 /// The entry of a commit; none of a key that is gone, for its deletion stands further on.
 async fn entry<'a, S: Store>(
     server: &AtServer<S>,
+    client: &Client,
     commit: &'a Commit,
-) -> Result<Option<Entry<'a>>, StoreError> {
-    let record = match commit.operation {
-        Operation::Delete => None,
-        _ => match server.store.get(&commit.key).await? {
-            Some(record) if !record.metadata.is_expired(server.now()) => Some(record),
+) -> Result<Option<(Entry<'a>, Option<Lease>)>, AtError> {
+    let (record, lease) = match commit.operation {
+        Operation::Delete => (None, None),
+        _ => match read::skim(server, client, &commit.key).await? {
+            Some(held) if !held.record.metadata.is_expired(server.now()) => (Some(held.record), held.lease),
             _ => return Ok(None),
         },
     };
     let (value, metadata) =
         record.map_or((None, None), |record| (record.value, Some(texts(MetadataAnswer(&record.metadata)))));
-    Ok(Some(Entry {
-        at_key: &commit.key,
-        value,
-        metadata,
-        commit_id: commit.id,
-        operation: sign(commit.operation),
-    }))
+    let operation = sign(commit.operation);
+    let entry = Entry { at_key: &commit.key, value, metadata, commit_id: commit.id, operation };
+    Ok(Some((entry, lease)))
 }
 
 /// Metadata with every value as a text.

@@ -1,0 +1,66 @@
+//! Keeps the budget up to date: notices a new limit within a second, and passes on what follows from it.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::budget::Look;
+use super::{Level, heap};
+use crate::atserver::AtServer;
+use crate::logs::Logs;
+use crate::metering::{Meter, Present};
+use crate::store::{Notifications as _, SqliteStore};
+
+/// The kernel is asked so often, and so often while the server keeps to a limit that is not set yet.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LOOK_WHILE_SHRUNK: Duration = Duration::from_millis(100);
+
+/// Looks between two times that free memory is given back to the kernel where there is no need to hurry.
+const TRIM_EVERY: u32 = 20;
+
+/// Follows the memory of a server for ever.
+pub async fn follow(server: Arc<AtServer<SqliteStore>>, meter: Arc<Meter>, logs: Logs) -> Infallible {
+    let budget = Arc::clone(&server.budget);
+    let mut last = Look { cache: 0, drop_pages: false, level: Level::Calm, limit: 0 };
+    let mut posted = 0;
+    let mut round = 0_u32;
+    loop {
+        let look = budget.look();
+        tell(look, last);
+        server.store.set_cache(look.cache);
+        if look.drop_pages {
+            server.store.drop_pages();
+            logs.drop_pages();
+        }
+        let lowered = look.cache < last.cache;
+        if lowered || look.drop_pages || look.level > Level::Calm || round.is_multiple_of(TRIM_EVERY) {
+            heap::trim();
+        }
+        last = look;
+        meter.tick(Present {
+            limit: budget.set_limit(),
+            store: budget.store(),
+            connections: server.connections.count() as u64,
+        });
+        let progress = server.store.progress().borrow().posted;
+        // A store that was opened again counts anew.
+        meter.notified(progress.checked_sub(posted).unwrap_or(progress), server.now());
+        posted = progress;
+        budget.set_store(server.store.file_bytes());
+        round = round.wrapping_add(1);
+        budget.account().tell();
+        sleep(if budget.is_shrunk() { LOOK_WHILE_SHRUNK } else { LOOK_EVERY }).await;
+    }
+}
+
+/// What is worth a line in the log.
+fn tell(look: Look, last: Look) {
+    if look.limit != last.limit {
+        tracing::info!(limit = look.limit, cache = look.cache, "the memory limit");
+    }
+    if look.level > last.level && look.level > Level::CachesShrunk {
+        tracing::warn!(level = look.level.name(), limit = look.limit, "memory is short");
+    }
+}
