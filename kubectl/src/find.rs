@@ -20,11 +20,15 @@ const PAGE: u32 = 500;
 pub async fn at_sign(cluster: &Cluster, given: &str) -> Result<AtSign> {
     let api: Api<AtSign> = cluster.api();
     let wanted = identity_of(given);
-    // What begins with @ is no name of an object; `kubectl create atsign` named it so.
-    let name = if given.starts_with('@') { wanted.as_ref().map(object_name) } else { Some(given.to_owned()) };
+    let name = if is_object_name(given) {
+        Some(given.to_owned())
+    } else {
+        // So `kubectl create atsign` named it.
+        wanted.as_ref().map(object_name)
+    };
     if let Some(name) = name
         && let Some(found) = api.get_opt(&name).await?
-        && (!given.starts_with('@') || identity(&found) == wanted)
+        && (is_object_name(given) || identity(&found) == wanted)
     {
         return Ok(found);
     }
@@ -36,6 +40,11 @@ pub async fn at_sign(cluster: &Cluster, given: &str) -> Result<AtSign> {
             cluster.namespace
         ),
     }
+}
+
+/// Whether it can be the name of an object, and nothing else in a path.
+fn is_object_name(given: &str) -> bool {
+    given.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 /// All objects, page by page.

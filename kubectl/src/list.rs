@@ -31,7 +31,7 @@ pub struct Arguments {
     /// Only those with these labels
     #[arg(short = 'l', long, value_name = "LABELS")]
     pub selector: Option<String>,
-    /// Only those that are not ready
+    /// Only those that are not ready though they should be: without those that are suspended
     #[arg(long)]
     pub not_ready: bool,
     /// json or yaml instead of a table
@@ -77,7 +77,7 @@ pub async fn list(cluster: &cluster::Arguments, arguments: &Arguments) -> Result
     let found = find::all(&cluster.api_in::<AtSign>(arguments.all_namespaces), &params).await?;
     let mut list = List { items: found.iter().map(item).collect() };
     if arguments.not_ready {
-        list.items.retain(|item| !item.ready);
+        list.items.retain(|item| !item.ready && !item.suspended);
     }
     if list.items.is_empty() && arguments.output.is_none() {
         let place = if arguments.all_namespaces {

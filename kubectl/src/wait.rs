@@ -53,55 +53,66 @@ pub async fn until(
     timeout: Duration,
     is_so: impl AsyncFn(&AtSign) -> Result<bool>,
 ) -> Result<Outcome> {
-    let api: kube::Api<AtSign> = cluster.api();
+    let flag = cluster.namespace_flag();
     let start = Instant::now();
     let mut told = String::new();
     loop {
-        let at_sign = api.get(name).await?;
-        let says = says(&at_sign);
+        let (says, outcome) = match look(cluster, name, &is_so).await {
+            Ok(seen) => seen,
+            // An API server that is being replaced comes back.
+            Err(error)
+                if error.downcast_ref().is_some_and(|error| matches!(error, kube::Error::Service(_))) =>
+            {
+                ("the API server does not answer".to_owned(), None)
+            }
+            Err(error) => return Err(error),
+        };
         if says != told {
-            eprintln!("{:>5}  {says}", elapsed(start));
+            eprintln!("{:>5}  {says}", time::duration(start.elapsed().try_into().unwrap_or_default()));
             told = says;
         }
-        if is_so(&at_sign).await? {
-            return Ok(Outcome::Done);
+        match outcome {
+            Some(Outcome::Done) => return Ok(Outcome::Done),
+            Some(outcome) => {
+                eprintln!("this does not pass by itself: kubectl atsign status {name}{flag}");
+                return Ok(outcome);
+            }
+            None if start.elapsed() >= timeout => {
+                eprintln!("not {what} within {timeout:?}; why: kubectl atsign status {name}{flag}");
+                return Ok(Outcome::TimedOut);
+            }
+            None => tokio::time::sleep(INTERVAL).await,
         }
-        let flag = cluster.namespace_flag();
-        if find::is(&at_sign, STALLED) {
-            eprintln!("this does not pass by itself: kubectl atsign status {name}{flag}");
-            return Ok(Outcome::NotReady);
-        }
-        if is_paused(&at_sign) {
-            eprintln!(
-                "the operator leaves it alone because of the annotation {PAUSED_ANNOTATION}: kubectl atsign status {name}{flag}"
-            );
-            return Ok(Outcome::NotReady);
-        }
-        if start.elapsed() >= timeout {
-            eprintln!("not {what} within {timeout:?}; why: kubectl atsign status {name}{flag}");
-            return Ok(Outcome::TimedOut);
-        }
-        tokio::time::sleep(INTERVAL).await;
     }
+}
+
+/// What there is to say of the AtSign, and whether the wait is over.
+async fn look(
+    cluster: &Cluster,
+    name: &str,
+    is_so: &impl AsyncFn(&AtSign) -> Result<bool>,
+) -> Result<(String, Option<Outcome>)> {
+    let at_sign: AtSign = cluster.api().get(name).await?;
+    let current = at_sign.status.as_ref().and_then(|status| status.observed_generation);
+    let mut says = match find::condition(&at_sign, READY) {
+        Some(ready) if current == at_sign.metadata.generation => {
+            format!("{}: {}", ready.reason, ready.message)
+        }
+        _ => "waiting for the operator to see it".to_owned(),
+    };
+    if is_so(&at_sign).await? {
+        return Ok((says, Some(Outcome::Done)));
+    }
+    let is_paused = is_paused(&at_sign);
+    if is_paused {
+        says = format!("the operator leaves it alone because of the annotation {PAUSED_ANNOTATION}");
+    }
+    Ok((says, (is_paused || find::is(&at_sign, STALLED)).then_some(Outcome::NotReady)))
 }
 
 /// Whether the operator was told to leave it alone.
 pub fn is_paused(at_sign: &AtSign) -> bool {
     at_sign.annotations().get(PAUSED_ANNOTATION).is_some_and(|paused| paused == "true")
-}
-
-fn elapsed(start: Instant) -> String {
-    time::duration(start.elapsed().try_into().unwrap_or_default())
-}
-
-fn says(at_sign: &AtSign) -> String {
-    let current = at_sign.status.as_ref().and_then(|status| status.observed_generation);
-    match find::condition(at_sign, READY) {
-        Some(ready) if current == at_sign.metadata.generation => {
-            format!("{}: {}", ready.reason, ready.message)
-        }
-        _ => "waiting for the operator to see it".to_owned(),
-    }
 }
 
 #[cfg(test)]
