@@ -5,6 +5,8 @@ pub mod apiserver;
 pub mod cgroup;
 pub mod client;
 pub mod cluster;
+pub mod history;
 pub mod network;
 pub mod secondary;
 pub mod soak;
+pub mod volume;

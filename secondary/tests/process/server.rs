@@ -148,9 +148,17 @@ impl Server {
 
     /// A connection of the owner.
     pub(crate) fn owner(&self) -> Client {
-        let mut client = self.stranger();
-        client.cram("@alice", SECRET).expect("cram");
-        client
+        self.connector()().expect("a connection of the owner")
+    }
+
+    /// Makes connections of the owner.
+    pub(crate) fn connector(&self) -> impl Fn() -> anyhow::Result<Client> + Clone + Send + 'static {
+        let (address, authority) = (format!("127.0.0.1:{}", self.port), self.authority.clone());
+        move || {
+            let mut client = Client::connect_to(&address, "localhost", &authority)?;
+            client.cram("@alice", SECRET)?;
+            Ok(client)
+        }
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
