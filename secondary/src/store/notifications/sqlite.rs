@@ -1,20 +1,20 @@
-//! Notifications in the store: what was received, what is to be sent, and to whom when (reference page section 3.6).
-//!
-//! They stand in the same file as the keys and change in the same transactions, so an update and what tells of it are
-//! there together or not at all.
+//! Notifications in SQLite: in the same file as the keys, and changed in the same transactions, so an update and what
+//! tells of it are there together or not at all.
 
-use atsign_protocol::verb::{MessageType, NotifyOperation, Priority, Strategy};
-use atsign_protocol::{Metadata, Millis};
+use atsign_protocol::Millis;
+use atsign_protocol::verb::Strategy;
 use rusqlite::{OptionalExtension, Row, params};
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::database::{Database, DatabaseError};
-use super::queue::Weight;
-use super::{Change, Fetched, NotificationCounts, SqliteStore, StoreError, notification_counts};
+use super::{
+    Details, Kind, Notification, NotificationCounts, Notifications, Outcome, Posted, Posting, Progress,
+    Search, Status, counts,
+};
+use crate::store::database::{Database, DatabaseError};
+use crate::store::{Change, Fetched, SqliteStore, StoreError};
 
 /// The tables. `outbox` has a row for each recipient that something waits for.
-pub(super) const CREATE: &str = "
+pub(in crate::store) const CREATE: &str = "
     CREATE TABLE notifications (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
         id TEXT NOT NULL,
@@ -57,195 +57,6 @@ const LONGEST_VALUE: u64 = 256 * 1024;
 const COLUMNS: &str =
     "seq, id, kind, sender, recipient, at, expires_at, status, notifier, key, details, value";
 
-/// Which way a notification goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// To us.
-    Received = 0,
-    /// To another atSign.
-    Sent = 1,
-}
-
-/// How far a notification has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// It waits to be sent.
-    Queued = 0,
-    /// It has arrived.
-    Delivered = 1,
-    /// It never will.
-    Errored = 2,
-    /// It was not delivered in time, or a later one takes its place.
-    Expired = 3,
-}
-
-/// A notification.
-#[derive(Clone, Debug)]
-pub struct Notification {
-    /// Its place among all; 0 until it is stored.
-    pub seq: i64,
-    /// Its name; unique for its sender.
-    pub id: String,
-    /// Which way it goes.
-    pub kind: Kind,
-    /// Who tells it.
-    pub sender: String,
-    /// Whom it is told.
-    pub recipient: String,
-    /// When it was told, or received.
-    pub at: Millis,
-    /// Until when it is worth delivering.
-    pub expires_at: Millis,
-    /// How far it has come.
-    pub status: Status,
-    /// The application that tells it.
-    pub notifier: String,
-    /// The key or the text, with who it is for in front.
-    pub key: String,
-    /// What nothing is looked for by.
-    pub details: Details,
-    /// The value.
-    pub value: Option<String>,
-}
-
-/// What is known of a notification beside.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Details {
-    /// What was done.
-    pub operation: NotifyOperation,
-    /// What it carries.
-    pub message_type: MessageType,
-    /// How urgent it is.
-    pub priority: Priority,
-    /// Which of several matter.
-    pub strategy: Strategy,
-    /// How many of them.
-    pub depth: u32,
-    /// How long it is worth delivering, milliseconds.
-    pub ttln: i64,
-    /// The metadata of the value.
-    pub metadata: Metadata,
-}
-
-/// A notification to store, with the change that belongs to it.
-#[derive(Clone, Debug)]
-pub struct Posting {
-    /// The notification.
-    pub notification: Notification,
-    /// What changes in the same transaction; not done where the notification is known already.
-    pub change: Option<Change>,
-    /// Whether the notification tells of that change: it takes value and metadata from it.
-    pub tells_of_change: bool,
-}
-
-/// What became of a [`Posting`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Posted {
-    /// The commit id of the change, -1 for none.
-    pub commit: i64,
-    /// Whether the notification is new.
-    pub new: bool,
-}
-
-/// Which received notifications to read: the first after `after`.
-#[derive(Clone, Copy, Debug)]
-pub struct Search {
-    /// Its place is higher.
-    pub after: i64,
-    /// Told later than this.
-    pub since: Millis,
-    /// Not expired at this time.
-    pub now: Millis,
-}
-
-/// What became of an attempt to deliver.
-#[derive(Clone, Debug)]
-pub enum Outcome {
-    /// It arrived.
-    Delivered(i64, String),
-    /// It never will.
-    Refused(i64),
-    /// Nothing for that atSign ever will.
-    NoSuchRecipient(String),
-    /// Not now: at the time, and after that with the pause, milliseconds.
-    Later(String, Millis, i64),
-    /// The server starts: whatever waits is due at once.
-    Started,
-}
-
-/// How far the store has come; changes wake who waits for news.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// The last commit id.
-    pub commit: i64,
-    /// Whether that was a deletion.
-    pub deleted: bool,
-    /// Notifications stored since the start.
-    pub posted: u64,
-}
-
-/// The notifications of one atSign.
-pub trait Notifications {
-    /// Stores a notification, and does what belongs to it.
-    fn post(&self, posting: Posting, now: Millis) -> impl Future<Output = Result<Posted, StoreError>> + Send;
-    /// The one of that id; of several senders' our own.
-    fn notification(
-        &self,
-        id: String,
-    ) -> impl Future<Output = Result<Option<Notification>, StoreError>> + Send;
-    /// The first received one that is looked for.
-    fn next_received(
-        &self,
-        search: Search,
-    ) -> impl Future<Output = Result<Option<Notification>, StoreError>> + Send;
-    /// The place of the last one.
-    fn last_notification(&self) -> impl Future<Output = Result<i64, StoreError>> + Send;
-    /// Forgets those of that id.
-    fn remove_notification(&self, id: String) -> impl Future<Output = Result<(), StoreError>> + Send;
-    /// How many there are, of which kind and state.
-    fn notification_counts(&self) -> impl Future<Output = Result<NotificationCounts, StoreError>> + Send;
-    /// Recipients whose turn it is: those that were never missed, or those that were.
-    fn due_recipients(
-        &self,
-        missed: bool,
-        most: usize,
-        now: Millis,
-    ) -> impl Future<Output = Result<Vec<String>, StoreError>> + Send;
-    /// When the next recipient's turn is, after `now`.
-    fn next_due(&self, now: Millis) -> impl Future<Output = Result<Option<Millis>, StoreError>> + Send;
-    /// How long a recipient was put off the last time, milliseconds; 0 for not at all.
-    fn pause(&self, recipient: String) -> impl Future<Output = Result<i64, StoreError>> + Send;
-    /// The next one for a recipient; `None` takes it off the list.
-    fn next_to_send(
-        &self,
-        recipient: String,
-        now: Millis,
-    ) -> impl Future<Output = Result<Option<Notification>, StoreError>> + Send;
-    /// Notes what became of an attempt.
-    fn settle(&self, outcome: Outcome) -> impl Future<Output = Result<(), StoreError>> + Send;
-    /// How far the store has come, and a way to wait for more.
-    fn progress(&self) -> watch::Receiver<Progress>;
-}
-
-impl Weight for Posted {
-    fn weight(&self) -> usize {
-        0
-    }
-}
-
-impl Weight for Option<i64> {
-    fn weight(&self) -> usize {
-        0
-    }
-}
-
-impl Weight for Option<Notification> {
-    fn weight(&self) -> usize {
-        self.as_ref().and_then(|notification| notification.value.as_ref()).map_or(0, String::len)
-    }
-}
-
 impl Notifications for SqliteStore {
     async fn post(&self, posting: Posting, now: Millis) -> Result<Posted, StoreError> {
         let brought = posting.notification.value.as_ref().map_or(0, String::len);
@@ -277,7 +88,7 @@ impl Notifications for SqliteStore {
     }
 
     async fn notification_counts(&self) -> Result<NotificationCounts, StoreError> {
-        self.ask(false, 0, |database| notification_counts::count(&database.connection)).await
+        self.ask(false, 0, |database| counts::count(&database.connection)).await
     }
 
     async fn due_recipients(
@@ -471,14 +282,14 @@ impl Database {
     }
 
     /// When the next notification may be deleted.
-    pub(super) fn next_notification_expiry(&self) -> Result<Option<Millis>, DatabaseError> {
+    pub(in crate::store) fn next_notification_expiry(&self) -> Result<Option<Millis>, DatabaseError> {
         let mut statement = self.connection.prepare_cached("SELECT min(expires_at) FROM notifications")?;
         let first: Option<Millis> = statement.query_row([], |row| row.get(0))?;
         Ok(first.map(|first| first.saturating_add(KEPT_EXPIRED)))
     }
 
     /// Deletes notifications that expired some time ago, a bounded number.
-    pub(super) fn expire_notifications(&mut self, now: Millis) -> Result<usize, DatabaseError> {
+    pub(in crate::store) fn expire_notifications(&mut self, now: Millis) -> Result<usize, DatabaseError> {
         let removed = self
             .connection
             .prepare_cached(

@@ -1,8 +1,8 @@
 //! How many notifications the store holds, by what `stats` tells of them (reference page section 2.15).
 
-use super::database::DatabaseError;
-use super::notifications::{Kind, Status};
-use super::queue::Weight;
+use super::{Kind, Status};
+use crate::store::database::DatabaseError;
+use crate::store::queue::Weight;
 
 /// Counts of the stored notifications.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
