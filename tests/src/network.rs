@@ -14,6 +14,9 @@ use crate::secondary::{Credentials, GUARD, HOST, Secondary, binary, free_ports};
 /// How long the directory may take to start, and to read its file again.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long a server may take to make its signing key.
+const SIGNING_KEY: Duration = Duration::from_mins(2);
+
 /// A directory, and what the servers that use it share. Killed when dropped.
 #[derive(Debug)]
 pub struct Network {
@@ -66,6 +69,7 @@ impl Network {
         all.extend(flags);
         let server = Secondary::start_trusted(at_sign, &all, Arc::clone(&self.credentials))?;
         self.publish(at_sign, server.port)?;
+        wait_for_signing_key(&server)?;
         Ok(server)
     }
 
@@ -99,6 +103,17 @@ impl Network {
         let address = format!("127.0.0.1:{}", self.port);
         Client::connect_to(&address, HOST, &self.credentials.authority())?.request(name)
     }
+}
+
+/// Until a server has made its signing key other servers do not believe it, and a busy machine takes its time for that.
+fn wait_for_signing_key(server: &Secondary) -> Result<()> {
+    let deadline = Instant::now() + SIGNING_KEY;
+    let lookup = format!("lookup:signing_publickey{}", server.at_sign);
+    while !server.connect()?.request(&lookup)?.starts_with("data:") {
+        ensure!(Instant::now() < deadline, "{} has no signing key\n{}", server.at_sign, server.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
 }
 
 impl Drop for Network {
