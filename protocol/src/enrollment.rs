@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::Namespaces;
 use crate::at_sign::AtSign;
 use crate::error::{AtError, ErrorCode};
+use crate::verb::SigningAlgorithm;
 
 /// How long a request waits for its approval, milliseconds.
 pub const PENDING_TTL: i64 = 48 * 3_600_000;
@@ -56,6 +57,9 @@ pub struct Enrollment {
     pub namespaces: Namespaces,
     /// With which its clients prove themselves, as in `pkam`.
     pub apkam_public_key: String,
+    /// How they sign; as they say in `pkam` where nothing is said here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signing_algo: Option<SigningAlgorithm>,
     /// `newEnrollment`, always.
     pub request_type: String,
     /// What was decided.
@@ -66,9 +70,24 @@ pub struct Enrollment {
     /// How long it is good from its approval on, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub apkam_keys_expiry_in_millis: Option<i64>,
+    /// With which others verify what its clients sign: published when it is approved.
+    #[serde(flatten)]
+    pub signing_key: PublishedKey,
     /// The application's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// A signing key as its enrollment wants it published; at most one of the two.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PublishedKey {
+    /// JSON of the application's own form.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub apsk: Option<serde_json::Value>,
+    /// A bare RSA key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub apsk_legacy: Option<String>,
 }
 
 /// What was decided about an enrollment.
@@ -76,6 +95,18 @@ pub struct Enrollment {
 pub struct Approval {
     /// Where it stands.
     pub state: EnrollmentState,
+}
+
+impl PublishedKey {
+    /// The published text; `None` where there is nothing to publish.
+    pub fn text(&self) -> Option<String> {
+        self.apsk_legacy.clone().or_else(|| self.apsk.as_ref().map(ToString::to_string))
+    }
+}
+
+/// Where the signing key of an enrollment is published.
+pub fn signing_key_name(id: &str, at_sign: &AtSign) -> String {
+    format!("public:_apsk.{id}.a.__e{at_sign}")
 }
 
 /// Under which name an enrollment is stored.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use atsign_protocol::Access;
+use atsign_protocol::{Access, AtSign};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -36,9 +36,18 @@ struct State {
     /// When the server last wrote to it: reading alone keeps nobody connected.
     written: Mutex<Instant>,
     proven: AtomicBool,
-    /// The enrollment by which its client is connected.
-    enrollment: Mutex<Option<Arc<Access>>>,
+    /// As whom its client is connected, where it can be sent away for that.
+    known_as: Mutex<Option<KnownAs>>,
     evicted: Notify,
+}
+
+/// As whom a client is connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum KnownAs {
+    /// By an enrollment.
+    Enrollment(Arc<Access>),
+    /// As the server of another atSign.
+    Peer(AtSign),
 }
 
 /// A place in the table, held by the session for as long as it lasts.
@@ -69,7 +78,7 @@ impl Connections {
         let state = Arc::new(State {
             written: Mutex::new(now),
             proven: AtomicBool::new(false),
-            enrollment: Mutex::default(),
+            known_as: Mutex::default(),
             evicted: Notify::new(),
         });
         open.slots.insert(id, Arc::clone(&state));
@@ -106,6 +115,11 @@ impl Connections {
         });
     }
 
+    /// Sends away the servers of an atSign.
+    pub(crate) fn end_peer(&self, at_sign: &AtSign) {
+        self.table.open().end(|known_as| matches!(known_as, KnownAs::Peer(peer) if peer == at_sign));
+    }
+
     /// Has the idle times reckoned again.
     pub(crate) fn recount(&self) {
         self.table.changed.notify_one();
@@ -120,8 +134,12 @@ impl Table {
 
 impl Open {
     fn end_enrollment(&self, id: &str) {
+        self.end(|known_as| matches!(known_as, KnownAs::Enrollment(access) if access.enrollment_id == id));
+    }
+
+    fn end(&self, who: impl Fn(&KnownAs) -> bool) {
         for state in self.slots.values() {
-            if state.enrollment().as_ref().is_some_and(|access| access.enrollment_id == id) {
+            if state.known_as().as_ref().is_some_and(&who) {
                 state.evicted.notify_one();
             }
         }
@@ -147,8 +165,8 @@ impl Open {
 }
 
 impl State {
-    fn enrollment(&self) -> MutexGuard<'_, Option<Arc<Access>>> {
-        self.enrollment.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known_as(&self) -> MutexGuard<'_, Option<KnownAs>> {
+        self.known_as.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn written(&self) -> Instant {
@@ -167,9 +185,9 @@ impl Slot {
         self.state.proven.store(proven, Ordering::Relaxed);
     }
 
-    /// The enrollment by which the client is connected, if any.
-    pub(crate) fn set_enrollment(&self, access: Option<&Arc<Access>>) {
-        *self.state.enrollment() = access.cloned();
+    /// As whom the client is connected, if it can be sent away for that.
+    pub(crate) fn set_known_as(&self, known_as: Option<KnownAs>) {
+        *self.state.known_as() = known_as;
     }
 
     /// Ends when the connection is to be closed.

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use atsign_protocol::enrollment::{STORED, stored_name};
-use atsign_protocol::{Access, AtError, Enrollment, Field, MetadataChange, Millis};
+use atsign_protocol::{Access, AtError, Enrollment, ErrorCode, Field, MetadataChange, Millis};
 
 use crate::atserver::AtServer;
 use crate::store::{Change, Operation, Record, Store};
 
 /// Enrollments read at a time.
 pub(crate) const PAGE: usize = 50;
+
+/// The largest record, bytes: it is read before each command of its clients.
+const LARGEST: usize = 64 * 1024;
 
 /// A stored enrollment.
 pub(crate) struct Stored {
@@ -53,13 +56,25 @@ pub(crate) async fn store<S: Store>(
     enrollment: &Enrollment,
     ends: Option<Millis>,
 ) -> Result<(), AtError> {
-    let now = server.now();
+    server.store.commit(change(server, id, enrollment, ends)?, server.now()).await?;
+    Ok(())
+}
+
+/// What stores it.
+pub(crate) fn change<S>(
+    server: &AtServer<S>,
+    id: &str,
+    enrollment: &Enrollment,
+    ends: Option<Millis>,
+) -> Result<Change, AtError> {
     let json = serde_json::to_string(enrollment).unwrap_or_default();
-    let metadata = MetadataChange {
-        ttl: ends.map_or(Field::Clear, |ends| Field::Set(ends.saturating_sub(now).max(1))),
-        ..MetadataChange::default()
-    };
-    put(server, stored_name(id, &server.at_sign), json, metadata).await
+    if json.len() > LARGEST {
+        let text = format!("an enrollment has {LARGEST} bytes at most, and this one {}", json.len());
+        return Err(AtError::new(ErrorCode::IllegalArgument, text));
+    }
+    let left = |ends: Millis| Field::Set(ends.saturating_sub(server.now()).max(1));
+    let metadata = MetadataChange { ttl: ends.map_or(Field::Clear, left), ..MetadataChange::default() };
+    Ok(put_uncommitted(server, stored_name(id, &server.at_sign), json, metadata))
 }
 
 /// Stores what clients do not write themselves; the commit log does not have it.
@@ -69,16 +84,19 @@ pub(crate) async fn put<S: Store>(
     value: String,
     metadata: MetadataChange,
 ) -> Result<(), AtError> {
-    let change = Change::Put {
+    server.store.commit(put_uncommitted(server, key, value, metadata), server.now()).await?;
+    Ok(())
+}
+
+fn put_uncommitted<S>(server: &AtServer<S>, key: String, value: String, metadata: MetadataChange) -> Change {
+    Change::Put {
         key,
         value: Some(value),
         metadata,
         operation: Operation::UpdateAll,
         committed: false,
         by: server.at_sign.to_string(),
-    };
-    server.store.commit(change, server.now()).await?;
-    Ok(())
+    }
 }
 
 /// The next page of enrollments with their ids, and where the page after it begins.

@@ -9,12 +9,15 @@ use std::time::Duration;
 use atsign_protocol::AtSign;
 use clap::{Args, Parser};
 
-use crate::tuning::Tuning;
-
+mod behaviour;
 mod command;
 pub mod reference;
 
+pub use behaviour::BehaviourFlags;
 pub use command::{BackupArguments, Command, Place, RestoreArguments, StorageCommand};
+
+use crate::behaviour::Behaviour;
+use crate::tuning::Tuning;
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -110,6 +113,9 @@ pub struct Flags {
     /// Let clients change settings with config:set [env of the reference server: testingMode]
     #[arg(long)]
     pub testing_mode: bool,
+    /// Notifications, enrollments and copies.
+    #[command(flatten)]
+    pub behaviour: BehaviourFlags,
     /// Seconds, fractions too, that the store stays ours without a renewal. Another server takes over after a tenth
     /// more, so all servers of one atSign must agree; shorter ones are for tests [default: 30]
     #[arg(long, value_name = "SECONDS", hide = true)]
@@ -167,6 +173,8 @@ pub struct Options {
     pub testing_mode: bool,
     /// How much some verbs answer.
     pub tuning: Tuning,
+    /// Notifications, enrollments and copies.
+    pub behaviour: Behaviour,
     /// How long the store stays ours without a renewal.
     pub lease_term: Duration,
 }
@@ -305,6 +313,7 @@ impl Flags {
                 || pick(None, "ATSIGN_TESTING_MODE", Some("testingMode"))
                     .is_some_and(|value| value.eq_ignore_ascii_case("true")),
             tuning: reference::tuning(env)?,
+            behaviour: self.behaviour.resolve(pick)?,
             lease_term: pick(self.lease_term, "ATSIGN_LEASE_TERM", None)
                 .map_or(Ok(Duration::from_secs(30)), |text| term(&text))?,
         })

@@ -27,7 +27,7 @@ use crate::peers::Peers;
 use crate::settings::Settings;
 use crate::store::{Config, End, Opening, SqliteStore, open};
 use crate::tls::Certificates;
-use crate::{activation, compaction, listener, notifications, storage, verb};
+use crate::{activation, compaction, copies, listener, notifications, storage};
 
 /// The exit codes, for `--help`.
 pub const EXIT_CODES: &str = "Exit codes:
@@ -60,9 +60,6 @@ const CLOSING: Duration = Duration::from_secs(10);
 
 /// Threads that look up the names of other servers: one that hangs in it keeps its memory.
 const BLOCKING: usize = 4;
-
-/// Copies that are due are fetched again so often, beside when they are asked for.
-const REFRESH_EVERY: Duration = Duration::from_hours(24);
 
 /// `limits.json` is looked at so often.
 const LIMITS_EVERY: Duration = Duration::from_secs(5);
@@ -309,7 +306,7 @@ fn dead_holders(options: &Options) -> Box<dyn FnMut() -> Vec<String> + Send> {
 /// Starts what goes on beside the clients' requests.
 fn start_chores(options: &Options, server: Arc<AtServer<SqliteStore>>, meter: Arc<Meter>, logs: &Logs) {
     tokio::spawn(make_signing_keys(Arc::clone(&server)));
-    tokio::spawn(refresh_copies(Arc::clone(&server)));
+    tokio::spawn(copies::keep_fresh(Arc::clone(&server)));
     if options.testing_mode {
         let server = Arc::clone(&server);
         tokio::spawn(async move { compaction::run(&server).await });
@@ -323,19 +320,6 @@ async fn make_signing_keys(server: Arc<AtServer<SqliteStore>>) {
     while let Err(error) = server.peers.signing.prepare(&server.store, &server.at_sign).await {
         tracing::warn!(%error, "the signing keys are not there yet");
         tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-}
-
-/// Keeps copies of other atSigns' data from growing old.
-async fn refresh_copies(server: Arc<AtServer<SqliteStore>>) {
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(REFRESH_EVERY) => {}
-            () = server.settings.refresh_now.notified() => {}
-        }
-        if let Err(error) = verb::remote::refresh(&server).await {
-            tracing::warn!(%error, "not all copies were refreshed");
-        }
     }
 }
 
@@ -361,7 +345,8 @@ async fn follow_limits(options: Options, server: Arc<AtServer<SqliteStore>>) {
 /// What clients may change in testing mode, with what holds until they do.
 fn settings(options: &Options) -> Settings {
     let connections = u64::try_from(options.max_connections).unwrap_or(u64::MAX);
-    Settings::new(options.testing_mode).with_default(Setting::InboundMaxLimit, connections)
+    Settings::new(options.testing_mode, options.behaviour.clone())
+        .with_default(Setting::InboundMaxLimit, connections)
 }
 
 /// What connections may take: as told, and the defaults for what nobody is asked.

@@ -349,9 +349,45 @@ async fn one_sender_cannot_fill_the_store() {
         let posting = posting(notification(Kind::Received, &number.to_string(), "@bob"), None);
         opened.store.post(posting, NOW).await.expect("posted");
     }
-    let search = Search { after: 0, since: 0, now: NOW };
+    let search = Search { after: 0, since: 0, now: NOW, own: false };
     let first = opened.store.next_received(search).await.expect("an answer").expect("a notification");
     assert_eq!(first.id, "10");
+}
+
+#[tokio::test]
+async fn copies_that_one_atsign_tells_of_are_kept_until_they_are_too_much_and_others_have_their_own_room() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let opened = opened(folder.path(), "pod-1").await;
+    let large = "x".repeat((1 << 20) - 1);
+    let tell = async |number: usize, from: &str| {
+        let key = format!("cached:@alice:k{number}{from}");
+        let told = notification(Kind::Received, &number.to_string(), from);
+        let posted = opened.store.post(posting(told, Some(put(&key, &large))), NOW).await.expect("posted");
+        assert!(posted.new, "it is told in any case");
+        value(&opened.store, &key).await.is_some()
+    };
+    for number in 0..16 {
+        assert!(tell(number, "@bob").await, "{number}");
+    }
+    assert!(!tell(16, "@bob").await);
+    assert!(tell(17, "@carol").await);
+    let again =
+        posting(notification(Kind::Received, "again", "@bob"), Some(put("cached:@alice:k0@bob", "y")));
+    opened.store.post(again, NOW).await.expect("posted");
+    assert_eq!(value(&opened.store, "cached:@alice:k0@bob").await.as_deref(), Some("y"));
+    assert!(tell(18, "@bob").await, "there is room again");
+}
+
+#[tokio::test]
+async fn what_the_server_tells_its_own_clients_is_found_by_who_asks_for_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let opened = opened(folder.path(), "pod-1").await;
+    let own = notification(Kind::Own, "1", "@alice");
+    opened.store.post(posting(own, None), NOW).await.expect("posted");
+    let search = |own| Search { after: 0, since: 0, now: NOW, own };
+    assert!(opened.store.next_received(search(false)).await.expect("an answer").is_none());
+    let found = opened.store.next_received(search(true)).await.expect("an answer").expect("it");
+    assert_eq!(found.kind, Kind::Own);
 }
 
 #[tokio::test]
@@ -366,7 +402,8 @@ async fn what_waits_is_sent_in_order_until_it_expires_and_is_due_at_once_after_a
     assert_eq!(store.due_recipients(false, 9, NOW).await.expect("an answer"), ["@bob"]);
     let next = store.next_to_send("@bob".into(), NOW).await.expect("an answer").expect("the first");
     assert_eq!(next.id, "1");
-    store.settle(Outcome::Later("@bob".into(), NOW + 200, 200)).await.expect("settled");
+    let later = Outcome::Later { seq: next.seq, recipient: "@bob".into(), due: NOW + 200, pause: 200 };
+    store.settle(later).await.expect("settled");
     assert!(store.due_recipients(true, 9, NOW).await.expect("an answer").is_empty());
     assert_eq!(store.next_due(NOW).await.expect("an answer"), Some(NOW + 200));
     assert_eq!(first.stop().await, End::Released);
@@ -376,6 +413,8 @@ async fn what_waits_is_sent_in_order_until_it_expires_and_is_due_at_once_after_a
     store.settle(Outcome::Started).await.expect("settled");
     assert_eq!(store.due_recipients(false, 9, NOW).await.expect("an answer"), ["@bob"]);
     store.settle(Outcome::Delivered(next.seq, "@bob".into())).await.expect("settled");
+    let tried = store.notification("1".into()).await.expect("an answer").expect("still there");
+    assert_eq!(tried.details.tries, 1);
     let next = store.next_to_send("@bob".into(), NOW).await.expect("an answer").expect("the second");
     assert_eq!(next.id, "2");
     assert!(store.next_to_send("@bob".into(), END).await.expect("an answer").is_none());

@@ -133,7 +133,8 @@ impl Secondary {
     /// Kills it, and starts it again with the same files on the same ports.
     pub fn restart(&mut self) -> Result<()> {
         self.signal("KILL")?;
-        while self.is_alive() {
+        // Its first thread may be gone before the one that holds the store, and the sockets with it.
+        while self.is_alive() || !self.has_left_its_ports() {
             std::thread::sleep(Duration::from_millis(5));
         }
         self.spawn()?;
@@ -213,6 +214,10 @@ impl Secondary {
         // The guard has not waited for it yet, so a server that ended is a zombie: state Z, after the name in brackets.
         std::fs::read_to_string(format!("/proc/{}/stat", self.pid))
             .is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z')))
+    }
+
+    fn has_left_its_ports(&self) -> bool {
+        [self.port, self.admin_port].into_iter().all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok())
     }
 
     /// Sends it a signal, `TERM` or `KILL`.

@@ -4,9 +4,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::access::Namespaces;
-use crate::enrollment::Decision;
+use crate::enrollment::{Decision, PublishedKey};
 use crate::error::{AtError, ErrorCode};
 use crate::key::strip_tag;
+use crate::verb::SigningAlgorithm;
 
 /// Something about enrollments.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,10 +20,10 @@ pub enum Enroll {
     List(Vec<String>),
     /// Tells one.
     Fetch(String),
-    /// Tells the namespaces of this connection.
-    ListNamespaces,
-    /// An enrollment changes its own key.
-    Update(Box<EnrollDecision>),
+    /// Tells who has access to a namespace; without one, the namespaces of this connection.
+    ListNamespaces(Option<String>),
+    /// An enrollment changes its own record.
+    Update(Box<EnrollUpdate>),
 }
 
 /// What an application asks for.
@@ -39,12 +40,17 @@ pub struct EnrollRequest {
     pub otp: Option<String>,
     /// With which it will prove itself.
     pub apkam_public_key: Option<String>,
+    /// How it will sign.
+    pub signing_algo: Option<SigningAlgorithm>,
     /// Its symmetric key, encrypted for the owner.
     #[serde(rename = "encryptedAPKAMSymmetricKey", alias = "encryptedApkamSymmetricKey")]
     pub encrypted_apkam_symmetric_key: Option<String>,
     /// The keys that the first enrollment of an atSign brings itself.
     #[serde(flatten)]
     pub keys: DefaultKeys,
+    /// With which others will verify what it signs.
+    #[serde(flatten)]
+    pub signing_key: PublishedKey,
     /// How long it is to be good, milliseconds from its approval.
     pub apkam_keys_expiry_in_millis: Option<i64>,
     /// The application's own.
@@ -79,8 +85,27 @@ pub struct EnrollDecision {
     /// What an approval gives to it.
     #[serde(flatten)]
     pub keys: DefaultKeys,
-    /// Another public key, of `update`.
+}
+
+/// What an enrollment changes of itself: whatever is given.
+#[derive(Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EnrollUpdate {
+    /// Which.
+    pub enrollment_id: String,
+    /// The key with which its clients prove themselves from now on.
     pub apkam_public_key: Option<String>,
+    /// Signature by that key of `<enrollmentId>|<apkamPublicKey>|<signingAlgo>`.
+    pub apkam_public_key_signature: Option<String>,
+    /// How that key signs.
+    pub signing_algo: Option<SigningAlgorithm>,
+    /// With which others verify what it signs.
+    #[serde(flatten)]
+    pub signing_key: PublishedKey,
+    /// What changes of the application's own.
+    pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Nobody gives himself more than he has; it is here to be refused.
+    namespaces: Option<serde_json::Value>,
 }
 
 #[derive(Default, Deserialize)]
@@ -112,6 +137,36 @@ impl std::fmt::Debug for EnrollDecision {
     }
 }
 
+impl std::fmt::Debug for EnrollUpdate {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("EnrollUpdate")
+            .field("enrollment_id", &self.enrollment_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl EnrollUpdate {
+    fn check(&self) -> Result<(), AtError> {
+        let refused = |text| Err(AtError::new(ErrorCode::IllegalArgument, text));
+        let Self { apkam_public_key, signing_algo, signing_key, metadata, namespaces, .. } = self;
+        if namespaces.is_some() {
+            return refused(
+                "enroll:update cannot change namespaces: an enrollment does not widen its own access",
+            );
+        }
+        if apkam_public_key.is_none() && signing_algo.is_some() {
+            return refused("signingAlgo cannot be changed without apkamPublicKey");
+        }
+        if apkam_public_key.is_none() && *signing_key == PublishedKey::default() && metadata.is_none() {
+            return refused(
+                "enroll:update must name at least one of apkamPublicKey, signingAlgo, apsk, apskLegacy or metadata",
+            );
+        }
+        check_signing_key(signing_key)
+    }
+}
+
 impl Enroll {
     /// Namespaces in one request at most.
     const MAX_NAMESPACES: usize = 100;
@@ -126,6 +181,7 @@ impl Enroll {
         if operation == "request" {
             let mut request: EnrollRequest = json(rest)?;
             check_namespaces(request.namespaces.as_mut())?;
+            check_signing_key(&request.signing_key)?;
             return Ok(Self::Request(Box::new(request)));
         }
         let decision = match operation.as_str() {
@@ -149,15 +205,28 @@ impl Enroll {
             None => (false, None),
         };
         if let Some(decision) = decision {
-            let decided = EnrollDecision { force, ..identified(rest)? };
+            let decided: EnrollDecision = json(rest)?;
+            check_id(&decided.enrollment_id, &operation)?;
+            let decided = EnrollDecision { force, ..decided };
             return Ok(Self::Decide(decision, Box::new(decided)));
         }
         Ok(match (operation.as_str(), rest) {
             ("list", None | Some("")) => Self::List(Vec::new()),
             ("list", rest) => Self::List(json::<Filter>(rest)?.enrollment_status_filter),
-            ("listns", _) => Self::ListNamespaces,
-            ("fetch", rest) => Self::Fetch(identified(rest)?.enrollment_id),
-            (_, rest) => Self::Update(Box::new(identified(rest)?)),
+            ("listns", rest) => {
+                Self::ListNamespaces(rest.filter(|name| !name.is_empty()).map(str::to_lowercase))
+            }
+            ("fetch", rest) => {
+                let EnrollDecision { enrollment_id, .. } = json(rest)?;
+                check_id(&enrollment_id, &operation)?;
+                Self::Fetch(enrollment_id)
+            }
+            (_, rest) => {
+                let update: EnrollUpdate = json(rest)?;
+                check_id(&update.enrollment_id, &operation)?;
+                update.check()?;
+                Self::Update(Box::new(update))
+            }
         })
     }
 }
@@ -176,18 +245,25 @@ fn json<T: DeserializeOwned>(text: Option<&str>) -> Result<T, AtError> {
     })
 }
 
-fn identified(text: Option<&str>) -> Result<EnrollDecision, AtError> {
-    let decision: EnrollDecision = json(text)?;
+fn check_id(id: &str, operation: &str) -> Result<(), AtError> {
     // It becomes part of a key; no id that was given out has other characters.
-    let id = &decision.enrollment_id;
     let is_id = id.len() <= 128 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     if id.is_empty() {
-        return Err(AtError::new(ErrorCode::IllegalArgument, "enrollmentId is not provided"));
+        let text = format!("enrollmentId is mandatory for enroll:{operation}");
+        return Err(AtError::new(ErrorCode::IllegalArgument, text));
     }
     if !is_id {
         return Err(AtError::enrollment_expired(&id.chars().take(128).collect::<String>()));
     }
-    Ok(decision)
+    Ok(())
+}
+
+fn check_signing_key(key: &PublishedKey) -> Result<(), AtError> {
+    if key.apsk.is_some() && key.apsk_legacy.is_some() {
+        let text = "apsk and apskLegacy are mutually exclusive: one enrollment publishes one _apsk value";
+        return Err(AtError::new(ErrorCode::IllegalArgument, text));
+    }
+    Ok(())
 }
 
 fn check_namespaces(namespaces: Option<&mut Namespaces>) -> Result<(), AtError> {
@@ -218,6 +294,29 @@ mod tests {
         assert_eq!(request.keys.encrypted_default_self_encryption_key.as_deref(), Some("d"));
         assert_eq!(request.keys.self_enc_key_iv.as_deref(), Some("iv"));
         assert!(!format!("{request:?}").contains("A1B2C3"));
+    }
+
+    #[test]
+    fn an_enrollment_changes_of_itself_what_it_may() {
+        let update = |json: &str| Enroll::parse(&format!(r#"update:{{"enrollmentId":"1"{json}}}"#), true);
+        let Ok(Enroll::Update(changed)) =
+            update(r#","apkamPublicKey":"k","signingAlgo":"mldsa65","apsk":{"v":1}"#)
+        else {
+            panic!("no update")
+        };
+        assert_eq!(changed.signing_algo, Some(SigningAlgorithm::MlDsa65));
+        assert_eq!(changed.signing_key.text().as_deref(), Some(r#"{"v":1}"#));
+        for refused in [
+            "",
+            r#","namespaces":{"wavi":"rw"},"apkamPublicKey":"k""#,
+            r#","signingAlgo":"rsa2048""#,
+            r#","apkamPublicKey":"k","signingAlgo":"rot13""#,
+            r#","apsk":1,"apskLegacy":"k""#,
+        ] {
+            let code = update(refused).map_err(|error| error.code());
+            assert_eq!(code, Err(ErrorCode::IllegalArgument), "{refused}");
+        }
+        assert_eq!(Enroll::parse("listns:Wavi", true), Ok(Enroll::ListNamespaces(Some("wavi".into()))));
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub use batch::{Batch, BatchItem};
 pub use config::{Config, Setting};
 pub use cram::Cram;
 pub use delete::{Delete, Deleted};
-pub use enroll::{DefaultKeys, Enroll, EnrollDecision, EnrollRequest};
+pub use enroll::{DefaultKeys, Enroll, EnrollDecision, EnrollRequest, EnrollUpdate};
 pub use from::{ClientConfig, From};
 pub use info::Info;
 pub use keys::{Keys, KeysKind, NewKey};

@@ -1,5 +1,7 @@
 //! `pkam:[signingAlgo:…:][hashingAlgo:…:][enrollmentId:…:]<signature>` (reference page section 2.3).
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::AtError;
 use crate::key::strip_tag;
 
@@ -17,13 +19,18 @@ pub struct Pkam {
 }
 
 /// How a challenge is signed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SigningAlgorithm {
     /// RSASSA-PKCS1-v1_5.
     #[default]
+    #[serde(rename = "rsa2048")]
     Rsa2048,
     /// ECDSA on the curve P-256.
+    #[serde(rename = "ecc_secp256r1")]
     EccSecp256r1,
+    /// ML-DSA-65 of FIPS 204, without a context; it hashes for itself.
+    #[serde(rename = "mldsa65")]
+    MlDsa65,
 }
 
 /// How a challenge is hashed before it is signed.
@@ -36,9 +43,20 @@ pub enum HashingAlgorithm {
     Sha512,
 }
 
+impl SigningAlgorithm {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rsa2048 => "rsa2048",
+            Self::EccSecp256r1 => "ecc_secp256r1",
+            Self::MlDsa65 => "mldsa65",
+        }
+    }
+}
+
 impl Pkam {
-    /// Characters of a signature that are worth looking at: RSA with 8192 bits has 1368.
-    const MAX_SIGNATURE: usize = 2048;
+    /// Characters of a signature that are worth looking at: ML-DSA-65 has 4412, RSA with 8192 bits 1368.
+    const MAX_SIGNATURE: usize = 4500;
 
     /// An algorithm that is not known, or a field out of order, is part of the signature, as in the reference server:
     /// the signature is then wrong, and the answer is AT0401.
@@ -46,7 +64,8 @@ impl Pkam {
         let (signing, rest) = choice(
             text,
             "signingAlgo",
-            &[("rsa2048", SigningAlgorithm::Rsa2048), ("ecc_secp256r1", SigningAlgorithm::EccSecp256r1)],
+            &[SigningAlgorithm::Rsa2048, SigningAlgorithm::EccSecp256r1, SigningAlgorithm::MlDsa65]
+                .map(|algorithm| (algorithm.name(), algorithm)),
         );
         let (hashing, rest) = choice(
             rest,
@@ -102,6 +121,8 @@ mod tests {
             Pkam::parse("signingalgo:ECC_secp256r1:hashingAlgo:sha512:enrollmentId:4-2:c2ln").expect("pkam");
         assert_eq!((pkam.signing, pkam.hashing), (SigningAlgorithm::EccSecp256r1, HashingAlgorithm::Sha512));
         assert_eq!((pkam.enrollment_id.as_deref(), pkam.signature.as_str()), (Some("4-2"), "c2ln"));
+        let pkam = Pkam::parse("signingAlgo:mldsa65:enrollmentId:4-2:c2ln").expect("pkam");
+        assert_eq!((pkam.signing, pkam.signature.as_str()), (SigningAlgorithm::MlDsa65, "c2ln"));
     }
 
     #[test]

@@ -55,6 +55,15 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// As a list has it: there dates are texts also where there is none.
+    pub(crate) fn of_list(notification: &'a Notification) -> Self {
+        let mut entry = Self::of(notification);
+        for date in [&mut entry.metadata.available_at, &mut entry.metadata.expires_at] {
+            date.get_or_insert_with(|| "null".to_owned());
+        }
+        entry
+    }
+
     /// The JSON text.
     pub(crate) fn to_json(&self) -> String {
         // Texts and numbers always serialise.
@@ -94,8 +103,9 @@ pub(crate) fn stringified(notification: &Notification, now: Millis) -> String {
     let kind = match notification.kind {
         Kind::Received => "received",
         Kind::Sent => "sent",
+        Kind::Own => "self",
     };
-    let attempts = i32::from(notification.status == Status::Delivered);
+    let attempts = details.tries + u32::from(notification.status == Status::Delivered);
     let text = |text: Option<&str>| text.map_or(Value::from("null"), Value::from);
     json!({
         "id": notification.id,

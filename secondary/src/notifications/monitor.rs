@@ -3,29 +3,27 @@
 //! It reads them from the store, one after the other, by their place in it: first those that it missed, then those
 //! that come. So none is told twice or left out between the two, and nothing waits in memory for a slow reader.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use atsign_protocol::verb::Monitor;
-use atsign_protocol::{Access, AtError, Intent, Millis};
+use atsign_protocol::{AtError, Millis};
 use regex_lite::Regex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{Entry, statistics};
 use crate::atserver::AtServer;
+use crate::enrollments;
+use crate::session::hears;
 use crate::store::Store;
 use crate::store::notifications::{Notification, Progress, Search};
-
-/// Statistics come at least so often.
-const STATISTICS_EVERY: Duration = Duration::from_secs(15);
 
 /// What a monitoring connection has been told, and what it wants to know.
 pub(crate) struct Watching {
     regex: Option<Regex>,
-    /// What its enrollment lets it read, where it is connected by one.
-    access: Option<Arc<Access>>,
+    /// The enrollment by which it is connected, where it is one.
+    enrollment: Option<String>,
     strict: bool,
+    /// Whether it is told what the server tells its own clients.
+    own: bool,
     /// The place of the last notification that it has seen.
     seen: i64,
     /// Up to this place, it misses only what is younger than that time.
@@ -33,7 +31,7 @@ pub(crate) struct Watching {
     /// The last commit id that it was told.
     told: i64,
     progress: watch::Receiver<Progress>,
-    statistics_at: Instant,
+    statistics_at: Option<Instant>,
 }
 
 impl Watching {
@@ -41,24 +39,26 @@ impl Watching {
         server: &AtServer<S>,
         monitor: &Monitor,
         regex: Option<Regex>,
-        access: Option<Arc<Access>>,
+        enrollment: Option<String>,
     ) -> Result<Self, AtError> {
         let progress = server.store.progress();
         let last = server.store.last_notification().await?;
         let told = progress.borrow().commit;
         Ok(Self {
             regex,
-            access,
+            enrollment,
             strict: monitor.strict,
+            own: monitor.self_notifications,
             seen: if monitor.since.is_some() { 0 } else { last },
             missed: monitor.since.map(|since| (last, since)),
             told,
             progress,
-            statistics_at: Instant::now() + STATISTICS_EVERY,
+            statistics_at: next_statistics(server),
         })
     }
 
-    /// The next line for the client. May be dropped while it waits; nothing is lost.
+    /// The next line for the client; an error where its enrollment has ended since the last. May be dropped while it
+    /// waits; nothing is lost.
     pub(crate) async fn next<S: Store>(&mut self, server: &AtServer<S>) -> Result<String, AtError> {
         loop {
             // Noted before the store is read, so that what comes in between wakes us again.
@@ -67,7 +67,7 @@ impl Watching {
                 Some((last, since)) if self.seen < last => since,
                 _ => Millis::MIN,
             };
-            let search = Search { after: self.seen, since, now: server.now() };
+            let search = Search { after: self.seen, since, now: server.now(), own: self.own };
             if let Some(notification) = server.store.next_received(search).await? {
                 // The first that is young enough may have come after those that were missed; an older one may be
                 // younger than that one's time.
@@ -78,8 +78,9 @@ impl Watching {
                     self.seen = last;
                     continue;
                 }
+                let wanted = self.matches(&notification) && self.may_hear(server, &notification).await?;
                 self.seen = notification.seq;
-                if self.matches(&notification) {
+                if wanted {
                     return Ok(line(&Entry::of(&notification).to_json()));
                 }
                 continue;
@@ -98,11 +99,14 @@ impl Watching {
                         }
                         continue;
                     }
-                    () = tokio::time::sleep_until(self.statistics_at) => {}
+                    () = until(self.statistics_at) => {}
                 }
             }
+            if let Some(id) = &self.enrollment {
+                enrollments::access(server, id).await?;
+            }
             self.told = progress.commit;
-            self.statistics_at = Instant::now() + STATISTICS_EVERY;
+            self.statistics_at = next_statistics(server);
             if self.wants_statistics(server) {
                 let deleted = changed && progress.deleted;
                 return Ok(line(&statistics(&server.at_sign, progress.commit, deleted, server.now())));
@@ -110,10 +114,18 @@ impl Watching {
         }
     }
 
+    /// Asked anew each time: an enrollment may end between two of them.
+    async fn may_hear<S: Store>(
+        &self,
+        server: &AtServer<S>,
+        notification: &Notification,
+    ) -> Result<bool, AtError> {
+        let Some(id) = &self.enrollment else { return Ok(true) };
+        let (_, access) = enrollments::access(server, id).await?;
+        Ok(hears(&access, notification))
+    }
+
     fn matches(&self, notification: &Notification) -> bool {
-        if self.access.as_ref().is_some_and(|access| !access.allows(Intent::Read, &notification.key)) {
-            return false;
-        }
         let sender = notification.sender.trim_start_matches('@');
         self.regex.as_ref().is_none_or(|regex| regex.is_match(&notification.key) || regex.is_match(sender))
     }
@@ -121,6 +133,18 @@ impl Watching {
     fn wants_statistics<S>(&self, server: &AtServer<S>) -> bool {
         let key = format!("statsNotification.{}", server.at_sign);
         !self.strict || self.regex.as_ref().is_none_or(|regex| regex.is_match(&key))
+    }
+}
+
+/// When statistics come though nothing has changed.
+fn next_statistics<S>(server: &AtServer<S>) -> Option<Instant> {
+    server.settings.behaviour.statistics_every.map(|every| Instant::now() + every)
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

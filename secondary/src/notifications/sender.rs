@@ -29,9 +29,8 @@ const PLACES_FOR_MISSED: usize = 6;
 /// Notifications for one recipient before others get its place.
 const IN_A_ROW: usize = 32;
 
-/// The first pause after a failure, and the longest.
+/// The first pause after a failure.
 const FIRST_PAUSE: Millis = 200;
-const LONGEST_PAUSE: Millis = 10_000;
 
 /// Connections that nobody uses are looked for so often.
 const TIDY_EVERY: Duration = Duration::from_mins(1);
@@ -148,7 +147,7 @@ async fn deliver_in_order<S: Store>(server: &AtServer<S>, recipient: &str) -> Re
             missed => {
                 let reason = missed.map_or_else(|error| error.to_string(), |answered| answered.line);
                 tracing::debug!(recipient, reason, "a notification was not delivered yet");
-                return later(server, recipient).await;
+                return later(server, &next).await;
             }
         };
         server.store.settle(outcome).await?;
@@ -156,10 +155,18 @@ async fn deliver_in_order<S: Store>(server: &AtServer<S>, recipient: &str) -> Re
     Ok(())
 }
 
-/// Puts a recipient off, longer each time.
-async fn later<S: Store>(server: &AtServer<S>, recipient: &str) -> Result<(), StoreError> {
-    let pause = longer(server.store.pause(recipient.to_owned()).await?);
-    server.store.settle(Outcome::Later(recipient.to_owned(), server.now().saturating_add(pause), pause)).await
+/// Puts a recipient off, longer each time; a notification that was tried as often as it may be gets no further.
+async fn later<S: Store>(server: &AtServer<S>, missed: &Notification) -> Result<(), StoreError> {
+    let recipient = missed.recipient.clone();
+    let pause = server.store.pause(recipient.clone()).await?;
+    let pause = longer(pause, server.settings.behaviour.longest_pause);
+    let due = server.now().saturating_add(pause);
+    server.store.settle(Outcome::Later { seq: missed.seq, recipient, due, pause }).await?;
+    let tries = u64::from(missed.details.tries) + 1;
+    if server.settings.notification_tries().is_some_and(|most| tries >= most) {
+        server.store.settle(Outcome::Refused(missed.seq)).await?;
+    }
+    Ok(())
 }
 
 /// Whether another server will never take this notification, though it may take the next.
@@ -185,8 +192,8 @@ fn command(notification: &Notification, now: Millis) -> String {
 }
 
 /// The pause after one of `pause`, 0 for none: 1.6 times as long.
-fn longer(pause: Millis) -> Millis {
-    if pause == 0 { FIRST_PAUSE } else { (pause * 8 / 5).min(LONGEST_PAUSE) }
+fn longer(pause: Millis, longest: Millis) -> Millis {
+    if pause == 0 { FIRST_PAUSE } else { (pause * 8 / 5).min(longest) }
 }
 
 #[cfg(test)]
@@ -195,9 +202,9 @@ mod tests {
 
     #[test]
     fn pauses_grow_from_a_fifth_of_a_second_to_ten_seconds() {
-        let mut pauses = vec![longer(0)];
+        let mut pauses = vec![longer(0, 10_000)];
         while pauses.len() < 11 {
-            pauses.extend(pauses.last().copied().map(longer));
+            pauses.extend(pauses.last().copied().map(|pause| longer(pause, 10_000)));
         }
         assert_eq!(pauses, [200, 320, 512, 819, 1310, 2096, 3353, 5364, 8582, 10_000, 10_000]);
     }

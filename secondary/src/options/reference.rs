@@ -17,7 +17,7 @@ const DUE: &str = "what expires or is to be refreshed has a timer of its own";
 const OWN_BOUNDS: &str = "this server has bounds of its own for it";
 
 /// The variables that are not heeded, and why.
-pub const IGNORED: [(&str, &str); 42] = [
+pub const IGNORED: [(&str, &str); 32] = [
     ("accessLogPath", ONE_STORE),
     ("commitLogPath", ONE_STORE),
     ("notificationStoragePath", ONE_STORE),
@@ -41,22 +41,12 @@ pub const IGNORED: [(&str, &str); 42] = [
     ("hiveMalformedKeys", NO_MALFORMED),
     ("shouldRemoveMalformedKeys", NO_MALFORMED),
     ("expiringRunFreqMins", DUE),
-    ("runRefreshJobHour", DUE),
     ("skipCommitsForExpiredKeys", DUE),
     ("forceRestart", "certificates are read again while connections stay"),
     ("authenticated_outbound_idletime_millis", OWN_BOUNDS),
-    ("autoNotify", OWN_BOUNDS),
-    ("enrollTimeFrameInHours", OWN_BOUNDS),
-    ("enrollmentDelayIntervalThreshold", OWN_BOUNDS),
-    ("enrollmentExpiryInHours", OWN_BOUNDS),
-    ("maxEnrollRequestsAllowed", OWN_BOUNDS),
-    ("maxNotificationRetries", OWN_BOUNDS),
-    ("notificationExpiryInMins", OWN_BOUNDS),
-    ("notificationJobFrequency", OWN_BOUNDS),
-    ("notificationQuarantineDuration", OWN_BOUNDS),
+    ("notificationJobFrequency", DUE),
     ("outbound_idletime_millis", OWN_BOUNDS),
     ("outbound_max_limit", OWN_BOUNDS),
-    ("statsNotificationJobTimeInterval", OWN_BOUNDS),
     ("toVerbOutboundEnabled", "public keys of others are looked up, which every server understands"),
     ("securityCertificateChainLocationMtls", "servers are shown the certificate that clients see"),
     ("securityPrivateKeyLocationMtls", "servers are shown the certificate that clients see"),

@@ -11,6 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use atsign_protocol::access::MANAGE;
 use atsign_protocol::{Access, AtError, AtSign, Command, ErrorCode, ErrorStyle, Intent, Prompt};
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
@@ -25,11 +26,12 @@ pub(crate) use lines::PATIENCE;
 use self::lines::{COPIES, Line, Lines, Room};
 use self::streaming::Event;
 use crate::atserver::{AtServer, Limits};
-use crate::connections::Slot;
+use crate::connections::{KnownAs, Slot};
 use crate::enrollments;
 use crate::memory::Taker;
 use crate::notifications::monitor::Watching;
 use crate::store::Store;
+use crate::store::notifications::{Kind, Notification};
 use crate::streams::Progress;
 use crate::verb::{self, Requests};
 
@@ -112,6 +114,11 @@ impl Client {
         self.access.as_ref().is_none_or(|access| access.allows(Intent::Write, key))
     }
 
+    /// Whether the client is told of a notification: requests of enrollments are for who decides about them.
+    pub(crate) fn may_hear(&self, notification: &Notification) -> bool {
+        self.access.as_ref().is_none_or(|access| hears(access, notification))
+    }
+
     /// The error of a client whose enrollment does not let it do this with that key.
     pub(crate) fn authorize(&self, verb: &str, intent: Intent, key: &str) -> Result<(), AtError> {
         let may = match intent {
@@ -122,6 +129,12 @@ impl Client {
             Some(access) if !may => Err(AtError::not_authorized(&access.enrollment_id, verb, key)),
             _ => Ok(()),
         }
+    }
+
+    /// As whom it can be sent away.
+    fn known_as(&self) -> Option<KnownAs> {
+        let by_enrollment = || self.access.clone().map(KnownAs::Enrollment);
+        self.peer().cloned().map(KnownAs::Peer).or_else(by_enrollment)
     }
 
     pub(crate) fn is_owner(&self) -> bool {
@@ -176,6 +189,14 @@ impl Client {
     }
 }
 
+/// Whether clients of an enrollment are told of a notification.
+pub(crate) fn hears(access: &Access, notification: &Notification) -> bool {
+    match notification.kind {
+        Kind::Own => access.namespaces.0.contains_key(MANAGE),
+        Kind::Received | Kind::Sent => access.allows(Intent::Read, &notification.key),
+    }
+}
+
 /// Serves one client until it leaves, is silent for too long, or the server goes down.
 pub(crate) async fn run<S, T>(
     server: &AtServer<S>,
@@ -224,9 +245,12 @@ where
                 continue;
             }
             told = next_told(server, &mut client.watching) => {
-                // Without its store it has nothing more to tell.
-                let Ok(told) = told else { return Ok(()) };
                 let mut writer = Writer::new(stream, patience);
+                let told = match told {
+                    Ok(told) => told,
+                    // Its enrollment has ended, or the store has nothing more to tell.
+                    Err(error) => return refuse(server, &client, &mut writer, &error).await,
+                };
                 writer.push(told.as_bytes()).await?;
                 writer.finish("").await?;
                 slot.written();
@@ -258,7 +282,7 @@ where
                 // Boxed: what a command needs is not kept by an idle connection.
                 let stays = Box::pin(obey(server, &mut client, line, Writer::new(stream, patience))).await?;
                 slot.set_proven(client.is_owner());
-                slot.set_enrollment(client.access.as_ref());
+                slot.set_known_as(client.known_as());
                 slot.written();
                 if !stays {
                     return Ok(());

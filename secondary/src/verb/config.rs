@@ -63,7 +63,7 @@ async fn block<S: Store>(server: &AtServer<S>, client: &Client, config: Config) 
     // One at a time, or the later of two would undo the first.
     let _turn = server.block_list.lock().await;
     let mut blocked = blocked(server).await?;
-    match config {
+    match &config {
         Config::Block(at_signs) => {
             for at_sign in at_signs.iter().filter(|at_sign| **at_sign != server.at_sign) {
                 if !blocked.block_list.iter().any(|blocked| blocked == at_sign.as_str()) {
@@ -87,6 +87,12 @@ async fn block<S: Store>(server: &AtServer<S>, client: &Client, config: Config) 
         by: server.at_sign.to_string(),
     };
     server.store.commit(change, server.now()).await?;
+    if let Config::Block(at_signs) = &config {
+        // Whoever is connected already as one of them is so no longer.
+        for at_sign in at_signs {
+            server.connections.end_peer(at_sign);
+        }
+    }
     Ok(Answer::text("success"))
 }
 

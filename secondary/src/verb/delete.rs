@@ -1,6 +1,6 @@
 //! `delete` (reference page section 2.11).
 
-use atsign_protocol::verb::{Delete, Deleted, NotifyOperation, Setting};
+use atsign_protocol::verb::{Delete, Deleted, NotifyOperation};
 use atsign_protocol::{AtError, AtKey, ErrorCode, ImmutableRecord, Intent, MetadataChange, key};
 
 use crate::atserver::AtServer;
@@ -45,8 +45,7 @@ async fn delete_key<S: Store>(
         return Err(AtError::new(ErrorCode::IllegalState, ImmutableRecord.to_string()));
     }
     let change = Change::Delete { key: name, committed: committed && key.is_committed() };
-    let told = Some(key).filter(|_| server.settings.get(Setting::AutoNotify) != 0);
-    let id = match told.and_then(|key| of_change(&server.at_sign, key, NotifyOperation::Delete, now)) {
+    let id = match of_change(&server.at_sign, key, NotifyOperation::Delete, &server.settings, now) {
         Some(notification) => {
             let posting = Posting { notification, change: Some(change), tells_of_change: true };
             server.store.post(posting, now).await?.commit

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use atsign_protocol::enrollment::{encryption_key_name, self_key_name, stored_name};
+use atsign_protocol::enrollment::{encryption_key_name, self_key_name, signing_key_name, stored_name};
 use atsign_protocol::verb::{DefaultKeys, Enroll, EnrollDecision};
 use atsign_protocol::{
     AtError, AtKey, Decision, Enrollment, EnrollmentState, ErrorCode, MetadataChange, Millis,
@@ -11,7 +11,7 @@ use atsign_protocol::{
 use serde_json::{Value, json};
 use tokio::io::AsyncWrite;
 
-use super::enroll_request;
+use super::{enroll_request, enroll_update};
 use crate::atserver::AtServer;
 use crate::enrollments::{self, Stored};
 use crate::session::{Answer, Client, Writer};
@@ -34,11 +34,14 @@ where
         Enroll::Request(request) => enroll_request::request(server, client, *request).await,
         Enroll::Decide(decision, decided) => decide(server, client, decision, &decided).await,
         Enroll::Fetch(id) => fetch(server, client, &id).await,
-        Enroll::Update(update) => rotate(server, client, *update).await,
-        Enroll::ListNamespaces => Ok(Answer::Text(match &client.access {
+        Enroll::Update(update) => enroll_update::update(server, client, *update).await,
+        Enroll::ListNamespaces(None) => Ok(Answer::Text(match &client.access {
             Some(access) => json!(access.namespaces).to_string(),
             None => json!({"*": "rw", "__manage": "rw"}).to_string(),
         })),
+        Enroll::ListNamespaces(Some(namespace)) => {
+            return list_members(server, client, &namespace, writer).await;
+        }
         Enroll::List(states) => return list(server, client, &states, writer).await,
     })
 }
@@ -142,6 +145,16 @@ pub(super) async fn publish<S: Store>(
         }
         enrollments::put(server, name, stored.to_string(), MetadataChange::default()).await?;
     }
+    publish_signing_key(server, id, enrollment).await?;
+    publish_public_key(server, enrollment).await
+}
+
+/// Publishes the key with which the clients of an enrollment prove themselves.
+pub(super) async fn publish_public_key<S: Store>(
+    server: &AtServer<S>,
+    enrollment: &Enrollment,
+) -> Result<(), AtError> {
+    let at_sign = &server.at_sign;
     let entity = format!("{}.{}.pkam.__pkams.__public_keys", enrollment.app_name, enrollment.device_name);
     // Applications may have names that no key can have.
     if let Ok(key) = AtKey::public(&entity, at_sign.clone())
@@ -153,44 +166,40 @@ pub(super) async fn publish<S: Store>(
     Ok(())
 }
 
+/// Publishes the signing key of an enrollment, where it brought one: whoever verifies what it signs asks the server.
+pub(super) async fn publish_signing_key<S: Store>(
+    server: &AtServer<S>,
+    id: &str,
+    enrollment: &Enrollment,
+) -> Result<(), AtError> {
+    let Some(text) = enrollment.signing_key.text() else { return Ok(()) };
+    let name = signing_key_name(id, &server.at_sign);
+    enrollments::put(server, name, text, MetadataChange::default()).await
+}
+
 async fn forget<S: Store>(server: &AtServer<S>, id: &str) -> Result<(), AtError> {
     let at_sign = &server.at_sign;
-    for key in [encryption_key_name(id, at_sign), self_key_name(id, at_sign), stored_name(id, at_sign)] {
+    for name in [encryption_key_name, self_key_name, signing_key_name, stored_name] {
+        let key = name(id, at_sign);
         server.store.commit(Change::Delete { key, committed: false }, server.now()).await?;
     }
     Ok(())
 }
 
-/// An enrollment changes its own public key.
-async fn rotate<S: Store>(
-    server: &AtServer<S>,
-    client: &Client,
-    update: EnrollDecision,
-) -> Result<Answer, AtError> {
-    let id = update.enrollment_id.to_lowercase();
-    if client.access.as_ref().is_none_or(|access| access.enrollment_id != id) {
-        return Err(AtError::enrollment("An enrollment is updated by its own clients only"));
-    }
-    let key = update.apkam_public_key.filter(|key| !key.is_empty());
-    let key =
-        key.ok_or_else(|| AtError::new(ErrorCode::IllegalArgument, "apkamPublicKey is not provided"))?;
-    let _turn = server.enrolling.lock().await;
-    let Stored { mut enrollment, ends } = enrollments::find(server, &id).await?;
-    enrollment.apkam_public_key = key;
-    publish(server, &id, &enrollment, &update.keys).await?;
-    enrollments::store(server, &id, &enrollment, ends).await?;
-    Ok(Answer::Text(json!({"enrollmentId": id, "status": enrollment.approval.state.name()}).to_string()))
-}
-
-/// Whether a client is told of an enrollment: of its own, and of all by `__manage`.
-fn may_see(client: &Client, id: &str) -> bool {
+/// Whether a client finds an enrollment in a list: its own, and all of them by `__manage`.
+fn may_list(client: &Client, id: &str) -> bool {
     client.access.as_ref().is_none_or(|access| access.enrollment_id == id || access.namespaces.manage())
 }
 
 async fn fetch<S: Store>(server: &AtServer<S>, client: &Client, id: &str) -> Result<Answer, AtError> {
     let id = id.to_lowercase();
     let Stored { enrollment, .. } = enrollments::find(server, &id).await?;
-    if !may_see(client, &id) {
+    // Its symmetric key is told too, so this needs what a decision about it needs.
+    let may_see = client.access.as_ref().is_none_or(|access| {
+        let namespaces = &access.namespaces;
+        access.enrollment_id == id || (namespaces.manage() && namespaces.cover(&enrollment.namespaces))
+    });
+    if !may_see {
         return Err(AtError::new(
             ErrorCode::Unauthorized,
             "Client is not authorized to fetch this enrollment",
@@ -234,7 +243,7 @@ where
             Err(error) => return Ok(Err(error)),
         };
         for (id, enrollment) in page {
-            if !wanted(enrollment.approval.state) || !may_see(client, &id) {
+            if !wanted(enrollment.approval.state) || !may_list(client, &id) {
                 continue;
             }
             let separator = if std::mem::take(&mut first) { "" } else { "," };
@@ -247,5 +256,50 @@ where
         after = next;
     }
     writer.push(b"}").await?;
+    Ok(Ok(Answer::Written))
+}
+
+/// The enrollments that may read a namespace, to clients of one that may.
+async fn list_members<S, T>(
+    server: &AtServer<S>,
+    client: &Client,
+    namespace: &str,
+    writer: &mut Writer<'_, T>,
+) -> io::Result<Result<Answer, AtError>>
+where
+    S: Store,
+    T: AsyncWrite + Unpin + Send,
+{
+    if client.access.as_ref().is_some_and(|access| access.namespaces.permission(namespace).is_none()) {
+        let text = format!("Caller enrollment is not authorised for namespace \"{namespace}\"");
+        return Ok(Err(AtError::new(ErrorCode::Unauthorized, text)));
+    }
+    writer.push(b"data:[").await?;
+    let (mut after, mut first) = (None, true);
+    loop {
+        let (page, next) = match enrollments::page(server, after).await {
+            Ok(page) => page,
+            Err(error) => return Ok(Err(error)),
+        };
+        for (id, enrollment) in page {
+            let Some(access) = enrollment.namespaces.permission(namespace) else { continue };
+            if enrollment.approval.state != EnrollmentState::Approved {
+                continue;
+            }
+            let member = json!({
+                "enrollmentId": id,
+                "access": access,
+                "apkamPubKey": enrollment.apkam_public_key,
+                "metadata": enrollment.metadata,
+            });
+            let separator = if std::mem::take(&mut first) { "" } else { "," };
+            writer.push(format!("{separator}{member}").as_bytes()).await?;
+        }
+        if next.is_none() {
+            break;
+        }
+        after = next;
+    }
+    writer.push(b"]").await?;
     Ok(Ok(Answer::Written))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atsign_protocol::access::{EVERY, MANAGE};
-use atsign_protocol::enrollment::{Approval, PENDING_TTL};
+use atsign_protocol::enrollment::Approval;
 use atsign_protocol::verb::{EnrollRequest, Setting};
 use atsign_protocol::{
     Access, AtError, Enrollment, EnrollmentState, ErrorCode, MetadataChange, Namespaces, Permission, key,
@@ -18,8 +18,10 @@ use super::enroll::{life, publish};
 use super::otp;
 use crate::atserver::AtServer;
 use crate::enrollments;
+use crate::notifications;
 use crate::session::{Answer, Client};
 use crate::store::Store;
+use crate::store::notifications::Posting;
 
 /// Requests that wait for their approval at a time: a passcode that many know must not fill the store.
 const PENDING: usize = 100;
@@ -54,16 +56,19 @@ pub(super) async fn request<S: Store>(
     if !client.requests.count(most, frame, Instant::now()) {
         return Err(AtError::enrollment(TOO_MANY));
     }
+    let keys = request.keys.clone();
+    let passcode = request.otp.clone().unwrap_or_default();
+    // Before the passcode is used up.
+    let mut enrollment = requested(client, request)?;
     let turn = server.enrolling.lock().await;
-    if !client.is_owner() && !otp::redeem(server, request.otp.as_deref().unwrap_or_default()).await? {
+    if !client.is_owner() && !otp::redeem(server, &passcode).await? {
         // Others go on while this one waits.
         drop(turn);
         tracing::warn!("an enrollment was requested with a wrong passcode");
         let error = AtError::enrollment("invalid otp. Cannot process enroll request");
-        return Err(if server.guesses.wrong().await { error } else { error.and_close() });
+        let waited = server.guesses.wrong(server.settings.behaviour.longest_delay).await;
+        return Err(if waited { error } else { error.and_close() });
     }
-    let keys = request.keys.clone();
-    let mut enrollment = requested(client, request)?;
     check_others(server, &enrollment).await?;
     let id = Uuid::new_v4().to_string();
     if client.by_cram {
@@ -78,7 +83,13 @@ pub(super) async fn request<S: Store>(
         client.access =
             Some(Arc::new(Access { enrollment_id: id.clone(), namespaces: enrollment.namespaces.clone() }));
     } else {
-        enrollments::store(server, &id, &enrollment, Some(server.now().saturating_add(PENDING_TTL))).await?;
+        // It and what tells of it are there together, or not at all.
+        let now = server.now();
+        let ends = now.saturating_add(server.settings.behaviour.enrollment_ttl);
+        let change = enrollments::change(server, &id, &enrollment, Some(ends))?;
+        let notification = notifications::of_enrollment(&server.at_sign, &id, &enrollment, now);
+        let posting = Posting { notification, change: Some(change), tells_of_change: false };
+        server.store.post(posting, now).await?;
     }
     tracing::info!(enrollment = id, state = enrollment.approval.state.name(), "an enrollment was requested");
     let status = enrollment.approval.state.name();
@@ -89,12 +100,12 @@ pub(super) async fn request<S: Store>(
 fn requested(client: &Client, request: EnrollRequest) -> Result<Enrollment, AtError> {
     let given = |text: Option<String>, name| {
         text.filter(|text| !text.is_empty()).ok_or_else(|| {
-            AtError::new(ErrorCode::IllegalArgument, format!("{name} is mandatory for an enrollment request"))
+            AtError::new(ErrorCode::IllegalArgument, format!("{name} is mandatory for enroll:request"))
         })
     };
     let namespaces = request.namespaces.unwrap_or_default();
     if namespaces == Namespaces::default() && !client.by_cram {
-        let text = "At least one namespace must be specified for new client enrollment";
+        let text = "At least one namespace must be specified for new client enroll:request";
         return Err(AtError::new(ErrorCode::IllegalArgument, text));
     }
     let symmetric_key = request.encrypted_apkam_symmetric_key;
@@ -104,6 +115,7 @@ fn requested(client: &Client, request: EnrollRequest) -> Result<Enrollment, AtEr
         device_name: given(request.device_name, "deviceName")?,
         namespaces,
         apkam_public_key: given(request.apkam_public_key, "apkamPublicKey")?,
+        signing_algo: request.signing_algo,
         request_type: "newEnrollment".to_owned(),
         approval: Approval { state: EnrollmentState::Pending },
         encrypted_apkam_symmetric_key: if client.is_owner() {
@@ -112,6 +124,7 @@ fn requested(client: &Client, request: EnrollRequest) -> Result<Enrollment, AtEr
             Some(given(symmetric_key, "encryptedAPKAMSymmetricKey")?)
         },
         apkam_keys_expiry_in_millis: request.apkam_keys_expiry_in_millis,
+        signing_key: request.signing_key,
         metadata: request.metadata,
     })
 }

@@ -6,6 +6,7 @@ mod cram;
 mod delete;
 mod enroll;
 mod enroll_request;
+mod enroll_update;
 mod from;
 mod info;
 mod keys;

@@ -19,6 +19,7 @@ pub(super) async fn monitor<S: Store>(
         return Err(AtError::new(ErrorCode::Unauthenticated, text));
     }
     let regex = monitor.regex.as_deref().map(|pattern| regex(pattern, client)).transpose()?;
-    client.watching = Some(Box::new(Watching::start(server, monitor, regex, client.access.clone()).await?));
+    let enrollment = client.access.as_ref().map(|access| access.enrollment_id.clone());
+    client.watching = Some(Box::new(Watching::start(server, monitor, regex, enrollment).await?));
     Ok(Answer::Prompt)
 }

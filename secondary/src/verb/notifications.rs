@@ -36,14 +36,14 @@ where
     let (mut after, mut first) = (0, true);
     let since = list.from.map_or(Millis::MIN, |from| from.saturating_sub(1));
     loop {
-        let search = Search { after, since, now: server.now() };
+        let search = Search { after, since, now: server.now(), own: false };
         let notification = match server.store.next_received(search).await {
             Ok(Some(notification)) => notification,
             Ok(None) => break,
             Err(error) => return Ok(Err(error.into())),
         };
         after = notification.seq;
-        let wanted = client.may_read(&notification.key)
+        let wanted = client.may_hear(&notification)
             && list.to.is_none_or(|to| notification.at <= to)
             && peer.as_ref().is_none_or(|peer| *peer == notification.sender)
             && regex.as_ref().is_none_or(|regex| {
@@ -51,7 +51,7 @@ where
             });
         if wanted {
             writer.push(if std::mem::take(&mut first) { b"data:[" } else { b"," }).await?;
-            writer.push(Entry::of(&notification).to_json().as_bytes()).await?;
+            writer.push(Entry::of_list(&notification).to_json().as_bytes()).await?;
         }
     }
     if first {
@@ -70,7 +70,7 @@ pub(super) async fn status<S: Store>(
     let found = server.store.notification(id).await?;
     // A stranger who guessed an id learns nothing; another server learns of its own.
     let found = found.filter(|found| {
-        (client.is_owner() && client.may_read(&found.key))
+        (client.is_owner() && client.may_hear(found))
             || client
                 .peer()
                 .is_some_and(|peer| found.sender == peer.as_str() || found.recipient == peer.as_str())
@@ -85,7 +85,9 @@ pub(super) async fn fetch<S: Store>(
     id: String,
 ) -> Result<Answer, AtError> {
     let found = server.store.notification(id.clone()).await?;
-    if let Some(found) = &found {
+    if let Some(found) = &found
+        && !client.may_hear(found)
+    {
         client.authorize("notify", Intent::Read, &found.key)?;
     }
     Ok(Answer::text(match found {

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use atsign_protocol::verb::{MessageType, Notify, NotifyAll, NotifyOperation, Notifying, Strategy};
-use atsign_protocol::{AtError, AtKey, AtSign, ErrorCode, Intent, Metadata, MetadataChange, Millis};
+use atsign_protocol::verb::{MessageType, Notify, NotifyAll, Notifying, Strategy};
+use atsign_protocol::{AtError, AtKey, AtSign, ErrorCode, Intent, Metadata, Millis};
 use uuid::Uuid;
 
 use super::notifications::{fetch, remove, status};
 use crate::atserver::AtServer;
-use crate::notifications::{DEFAULT_TTLN, LONGEST_TTLN, SYSTEM};
+use crate::copies;
+use crate::notifications::{LONGEST_TTLN, SYSTEM};
 use crate::session::{Answer, Client};
+use crate::store::Store;
 use crate::store::notifications::{Details, Kind, Notification, Posting, Status};
-use crate::store::{Change, Operation, Store};
 
 pub(super) async fn notify<S: Store>(
     server: &AtServer<S>,
@@ -52,7 +53,7 @@ pub(super) async fn send<S: Store>(
     let recipient = notify.recipient.clone().unwrap_or_else(|| own.clone());
     let now = server.now();
     let is_key = notify.message_type == MessageType::Key;
-    let mut notification = notification(own, &recipient, notify, now)?;
+    let mut notification = notification(server, own, &recipient, notify, now)?;
     // A text has no namespace, so it needs all of them.
     let key = if is_key { notification.key.clone() } else { format!("text{own}") };
     client.authorize("notify", Intent::Write, &key)?;
@@ -103,9 +104,9 @@ pub(super) async fn receive<S: Store>(
     };
     // A sender's queue is no matter of ours.
     let notify = Notify { strategy: Strategy::All, ..notify };
-    let notification = notification(peer, own, notify, now)?;
+    let notification = notification(server, peer, own, notify, now)?;
     let change = match copy {
-        Some(copy) => change_of_copy(server, peer, &copy, &notification).await?,
+        Some(copy) => copies::change_of(server, &copy, &notification).await?,
         None => None,
     };
     let posting = Posting { notification, change, tells_of_change: false };
@@ -113,40 +114,9 @@ pub(super) async fn receive<S: Store>(
     Ok(Answer::text("success"))
 }
 
-/// What a notification changes in the copy of the key that it is about (reference page section 3.4).
-async fn change_of_copy<S: Store>(
-    server: &AtServer<S>,
-    peer: &AtSign,
-    copy: &AtKey,
-    notification: &Notification,
-) -> Result<Option<Change>, AtError> {
-    let key = copy.to_string();
-    let metadata = &notification.details.metadata;
-    Ok(match notification.details.operation {
-        NotifyOperation::Delete => {
-            let stored = server.store.get_up_to(&key, 0).await?;
-            let cascades = stored.is_some_and(|stored| stored.metadata().ccd == Some(true));
-            cascades.then_some(Change::Delete { key, committed: true })
-        }
-        NotifyOperation::Update => match (&notification.value, metadata.ttr) {
-            (Some(value), Some(_)) => {
-                copy.check_storable()?;
-                Some(Change::Put {
-                    key,
-                    value: Some(value.clone()),
-                    metadata: MetadataChange::copy_of(metadata),
-                    operation: Operation::UpdateAll,
-                    committed: true,
-                    by: peer.to_string(),
-                })
-            }
-            _ => None,
-        },
-    })
-}
-
 /// The notification of `sender` for `recipient`, as one that has arrived.
-fn notification(
+fn notification<S>(
+    server: &AtServer<S>,
     sender: &AtSign,
     recipient: &AtSign,
     notify: Notify,
@@ -159,7 +129,8 @@ fn notification(
             None => format!("public:{}", notify.name),
         },
     };
-    let ttln = notify.ttln.filter(|ttln| *ttln > 0).unwrap_or(DEFAULT_TTLN).min(LONGEST_TTLN);
+    let default = server.settings.behaviour.notification_ttln;
+    let ttln = notify.ttln.filter(|ttln| *ttln > 0).unwrap_or(default).min(LONGEST_TTLN);
     let metadata: Metadata = notify
         .metadata
         .apply(None, sender.as_str(), now)
@@ -182,6 +153,7 @@ fn notification(
             strategy: notify.strategy,
             depth: notify.latest,
             ttln,
+            tries: 0,
             metadata,
         },
         value: notify.value,

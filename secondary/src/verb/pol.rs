@@ -2,12 +2,14 @@
 
 use atsign_protocol::{AtError, AtSign, ErrorCode};
 
-use super::pkam;
+use super::config;
 use crate::atserver::AtServer;
 use crate::peers::{PeerError, Purpose};
 use crate::session::{Answer, Client, Identity};
+use crate::signatures::{Scheme, proves};
+use crate::store::Store;
 
-pub(super) async fn pol<S>(server: &AtServer<S>, client: &mut Client) -> Result<Answer, AtError> {
+pub(super) async fn pol<S: Store>(server: &AtServer<S>, client: &mut Client) -> Result<Answer, AtError> {
     client.forget();
     let Some((claimed, challenge)) = client.claim.take() else {
         let text = "You must execute a 'from:' command before you may run the pol command";
@@ -17,9 +19,13 @@ pub(super) async fn pol<S>(server: &AtServer<S>, client: &mut Client) -> Result<
     // Asked of the server that the directory names: only that one can show what its signing key signed.
     let signature = fetch(server, &claimed, &client.session_id).await?;
     let public_key = fetch(server, &claimed, "signing_publickey").await?;
-    if !pkam::rsa_sha256_proves(&public_key, &proof, &signature) {
+    if !proves(Scheme::default(), &public_key, &proof, &signature) {
         tracing::warn!(%claimed, "another server failed to prove whose it is");
         return Err(AtError::new(ErrorCode::Unauthenticated, "Pol Authentication Failed"));
+    }
+    // Since `from`, the owner may have blocked it.
+    if config::is_blocked(server, &claimed).await? {
+        return Err(AtError::new(ErrorCode::BlockedConnection, "Unable to connect"));
     }
     client.identity = Identity::Peer(claimed);
     Ok(Answer::Prompt)

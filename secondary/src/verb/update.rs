@@ -1,6 +1,6 @@
 //! `update`, `update:json` and `update:meta` (reference page sections 2.9 and 2.10).
 
-use atsign_protocol::verb::{NotifyOperation, Setting, Subject, Update, UpdateMeta};
+use atsign_protocol::verb::{NotifyOperation, Subject, Update, UpdateMeta};
 use atsign_protocol::{AtError, AtKey, AtSign, ErrorCode, Intent, MetadataChange, key};
 
 use crate::atserver::AtServer;
@@ -63,8 +63,8 @@ async fn put<S: Store>(
     let change = Change::Put { key, value, metadata, operation, committed, by };
     let now = server.now();
     let shared = AtKey::parse(&key_name).ok();
-    let told = shared.filter(|_| server.settings.get(Setting::AutoNotify) != 0);
-    let told = told.and_then(|key| of_change(&server.at_sign, &key, NotifyOperation::Update, now));
+    let told = shared
+        .and_then(|key| of_change(&server.at_sign, &key, NotifyOperation::Update, &server.settings, now));
     let id = match told {
         Some(notification) => {
             let posting = Posting { notification, change: Some(change), tells_of_change: true };

@@ -4,9 +4,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use atsign_tests::client::Client;
+use atsign_tests::network::Network;
 use atsign_tests::secondary::Secondary;
+use serde_json::json;
 
-use crate::{data, owner};
+use crate::apkam::approved;
+use crate::notify::eventually;
+use crate::{data, json, owner};
 
 #[test]
 fn who_is_blocked_cannot_begin_a_session_until_he_is_let_in_again() -> Result<()> {
@@ -27,6 +31,76 @@ fn who_is_blocked_cannot_begin_a_session_until_he_is_let_in_again() -> Result<()
     assert!(!server.connect()?.request("from:@bob")?.starts_with("error:AT0013"));
     assert_eq!(data(&mut client, "config:block:remove:@colin")?, "success");
     assert_eq!(data(&mut client, "config:block:show")?, "null");
+    Ok(())
+}
+
+#[test]
+fn a_server_that_was_let_in_is_sent_away_when_its_atsign_is_blocked() -> Result<()> {
+    let network = Network::start()?;
+    let (alice, bob) = (network.join("@alice")?, network.join("@bob")?);
+    let (mut at_alice, mut at_bob) = (alice.connect_as_owner()?, bob.connect_as_owner()?);
+    data(&mut at_alice, "update:@bob:phone.wavi@alice 1")?;
+    // The connection that this opens is kept for the next.
+    assert_eq!(data(&mut at_bob, "lookup:phone.wavi@alice")?, "1");
+    assert_eq!(data(&mut at_alice, "config:block:add:@bob")?, "success");
+    let refused = at_bob.request("lookup:phone.wavi@alice")?;
+    assert!(refused.starts_with("error:") && refused.contains("Unable to connect"), "{refused}");
+    data(&mut at_bob, "notify:@alice:hello.wavi@bob:1")?;
+    data(&mut at_bob, "notify:@alice:hello.wavi@bob:2")?;
+    assert_eq!(data(&mut at_alice, "config:block:remove:@bob")?, "success");
+    let arrived = |answer: &str| answer.contains(r#""value":"2""#);
+    eventually(&mut at_alice, "notify:list:hello", arrived)?;
+    Ok(())
+}
+
+#[test]
+fn the_block_list_is_for_the_owner_and_for_enrollments_with_everything() -> Result<()> {
+    let server = Secondary::start("@conf")?;
+    for (namespaces, may) in [
+        (json!({"*": "rw", "__manage": "rw"}), true),
+        (json!({"*": "rw"}), false),
+        (json!({"__manage": "rw"}), false),
+    ] {
+        let device = approved(&server, &format!("app of {namespaces}"), &namespaces)?;
+        let mut client = device.connect(&server)?;
+        for command in ["config:block:add:@bob", "config:block:show", "config:block:remove:@bob"] {
+            let answer = client.request(command)?;
+            assert!(
+                answer.starts_with(if may { "data:" } else { "error:AT0009-" }),
+                "{namespaces}: {answer}"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_notification_is_tried_as_often_as_it_was_said() -> Result<()> {
+    let network = Network::start()?;
+    let alice = network.join_with("@alice", &["--testing-mode"])?;
+    let bob = network.join("@bob")?;
+    bob.signal("KILL")?;
+    let mut at_alice = alice.connect_as_owner()?;
+    assert_eq!(data(&mut at_alice, "config:set:maxNotificationRetries=2")?, "ok");
+    let id = data(&mut at_alice, "notify:@bob:phone.wavi@alice:1")?;
+    eventually(&mut at_alice, &format!("notify:status:{id}"), |answer| answer.starts_with("data:errored"))?;
+    assert_eq!(json(&mut at_alice, &format!("notify:fetch:{id}"))?["retryCount"], "2");
+    Ok(())
+}
+
+#[test]
+fn copies_are_refreshed_when_a_test_says_so() -> Result<()> {
+    let network = Network::start()?;
+    let (alice, bob) = (network.join("@alice")?, network.join_with("@bob", &["--testing-mode"])?);
+    let (mut at_alice, mut at_bob) = (alice.connect_as_owner()?, bob.connect_as_owner()?);
+    data(&mut at_alice, "update:ttr:1:public:city.wavi@alice Paris")?;
+    assert_eq!(data(&mut at_bob, "plookup:city.wavi@alice")?, "Paris");
+    data(&mut at_alice, "update:ttr:1:public:city.wavi@alice Rome")?;
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let copy = "llookup:cached:public:city.wavi@alice";
+    assert_eq!(data(&mut at_bob, copy)?, "Paris");
+    assert_eq!(data(&mut at_bob, "config:set:doCacheRefreshNow=true")?, "ok");
+    eventually(&mut at_bob, copy, |answer| answer.starts_with("data:Rome"))?;
     Ok(())
 }
 

@@ -9,14 +9,17 @@ use serde_json::Value;
 use crate::{data, json, stranger};
 
 /// The lines of a monitoring connection.
-struct Monitor {
+pub(crate) struct Monitor {
     client: Client,
     read: String,
 }
 
 impl Monitor {
-    fn start(server: &Secondary, command: &str) -> Result<Self> {
-        let mut client = server.connect_as_owner()?;
+    pub(crate) fn start(server: &Secondary, command: &str) -> Result<Self> {
+        Self::start_as(server.connect_as_owner()?, command)
+    }
+
+    pub(crate) fn start_as(mut client: Client, command: &str) -> Result<Self> {
         client.send(format!("{command}\n").as_bytes())?;
         let mut monitor = Self { client, read: String::new() };
         // Once this is answered the server is listening.
@@ -25,7 +28,7 @@ impl Monitor {
         Ok(monitor)
     }
 
-    fn line(&mut self) -> Result<String> {
+    pub(crate) fn line(&mut self) -> Result<String> {
         while !self.read.contains('\n') {
             self.read.push_str(&self.client.read_some()?);
         }
@@ -36,7 +39,7 @@ impl Monitor {
     }
 
     /// The next line that does not begin so.
-    fn line_but(&mut self, prefix: &str) -> Result<String> {
+    pub(crate) fn line_but(&mut self, prefix: &str) -> Result<String> {
         loop {
             let line = self.line()?;
             if !line.starts_with(prefix) {
@@ -52,7 +55,7 @@ impl Monitor {
     }
 
     /// The next event that is no statistics.
-    fn notification(&mut self) -> Result<Value> {
+    pub(crate) fn notification(&mut self) -> Result<Value> {
         loop {
             let event = self.event()?;
             if event["id"] != "-1" {

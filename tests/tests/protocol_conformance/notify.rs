@@ -10,7 +10,11 @@ use serde_json::Value;
 use crate::{data, json, owner, stranger};
 
 /// Waits until a command answers what is expected.
-fn eventually(client: &mut Client, command: &str, expected: impl Fn(&str) -> bool) -> Result<String> {
+pub(crate) fn eventually(
+    client: &mut Client,
+    command: &str,
+    expected: impl Fn(&str) -> bool,
+) -> Result<String> {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let answer = client.request(command)?;
@@ -94,6 +98,7 @@ fn a_notification_arrives_and_leaves_a_copy_that_follows_its_key() -> Result<()>
     let listed = json(&mut at_bob, "notify:list:phone")?;
     assert_eq!((&listed[0]["id"], &listed[0]["from"]), (&id.as_str().into(), &"@alice".into()));
     assert_eq!(listed[0]["metadata"]["ivNonce"], "q1==");
+    assert_eq!(listed[0]["metadata"]["expiresAt"], "null", "a text, as the reference server writes it");
 
     // What is told twice is heard once, and a text is no key.
     let text = data(&mut at_alice, "notify:messageType:text:@bob:Hello World!")?;

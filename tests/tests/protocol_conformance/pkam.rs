@@ -1,10 +1,12 @@
-//! `pkam` (reference page section 2.3), with RSA-2048 and with P-256.
+//! `pkam` (reference page section 2.3), with RSA-2048, with P-256 and with ML-DSA-65.
 
 use anyhow::{Context as _, Result};
 use atsign_tests::client::Client;
 use atsign_tests::secondary::Secondary;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ml_dsa::signature::{Keypair as _, Signer as _};
+use ml_dsa::{MlDsa65, Seed, SigningKey};
 use ring::rand::SystemRandom;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PKCS1_SHA512,
@@ -124,5 +126,23 @@ fn a_p256_key_is_stored_in_hex_and_signs_in_hex() -> Result<()> {
         client.request(&format!("pkam:signingAlgo:ecc_secp256r1:hashingAlgo:sha256:{signature}"))?,
         "data:success\n@dave@"
     );
+    Ok(())
+}
+
+#[test]
+fn a_post_quantum_key_logs_in_too() -> Result<()> {
+    let server = Secondary::start("@dave")?;
+    let pair = SigningKey::<MlDsa65>::from_seed(&Seed::from([42; 32]));
+    let public_key = STANDARD.encode(pair.verifying_key().encode());
+    server.connect_as_owner()?.request(&format!("update:privatekey:at_pkam_publickey {public_key}"))?;
+
+    let mut client = server.connect()?;
+    let login = |client: &mut Client, change: &str| -> Result<String> {
+        let challenge = client.challenge("@dave")?;
+        let signature: ml_dsa::Signature<MlDsa65> = pair.sign(format!("{challenge}{change}").as_bytes());
+        client.request(&format!("pkam:signingAlgo:mldsa65:{}", STANDARD.encode(signature.encode())))
+    };
+    assert_eq!(login(&mut client, "")?, "data:success\n@dave@");
+    assert_eq!(login(&mut client, "!")?, "error:AT0401-Exception: pkam authentication failed\n@");
     Ok(())
 }

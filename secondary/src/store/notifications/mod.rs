@@ -21,6 +21,8 @@ pub enum Kind {
     Received = 0,
     /// To another atSign.
     Sent = 1,
+    /// From the server to those of its own clients that ask for it.
+    Own = 2,
 }
 
 /// How far a notification has come.
@@ -81,6 +83,8 @@ pub struct Details {
     pub depth: u32,
     /// How long it is worth delivering, milliseconds.
     pub ttln: i64,
+    /// How often its delivery failed.
+    pub tries: u32,
     /// The metadata of the value.
     pub metadata: Metadata,
 }
@@ -114,6 +118,8 @@ pub struct Search {
     pub since: Millis,
     /// Not expired at this time.
     pub now: Millis,
+    /// Also those of the server to its own clients.
+    pub own: bool,
 }
 
 /// What became of an attempt to deliver.
@@ -121,12 +127,21 @@ pub struct Search {
 pub enum Outcome {
     /// It arrived.
     Delivered(i64, String),
-    /// It never will.
+    /// It never will: refused, or tried as often as it may be.
     Refused(i64),
     /// Nothing for that atSign ever will.
     NoSuchRecipient(String),
-    /// Not now: at the time, and after that with the pause, milliseconds.
-    Later(String, Millis, i64),
+    /// Not now.
+    Later {
+        /// Which was tried.
+        seq: i64,
+        /// Whom it is for.
+        recipient: String,
+        /// When its recipient's turn is again.
+        due: Millis,
+        /// How long that is from now, milliseconds.
+        pause: i64,
+    },
     /// The server starts: whatever waits is due at once.
     Started,
 }

@@ -40,10 +40,17 @@ pub(in crate::store) const CREATE: &str = "
         delay INTEGER NOT NULL
     ) WITHOUT ROWID;
     CREATE INDEX outbox_by_due ON outbox (due);
+    CREATE INDEX copies_by_owner ON keys (substr(key, 8 + instr(substr(key, 9), '@')), octet_length(value), key)
+        WHERE key >= 'cached:' AND key < 'cached;';
 ";
 
 /// Notifications of one sender that are kept: no stranger may fill the store.
 const PER_SENDER: i64 = 1000;
+
+/// Copies of one atSign's data that it may have us keep by its notifications, and the bytes of their values. What our
+/// clients look up counts too, but is never refused.
+const COPIES: i64 = 10_000;
+const COPIED_BYTES: i64 = 16 << 20;
 
 /// How long an expired one is kept, so that its sender can be told that it has expired.
 const KEPT_EXPIRED: Millis = 5 * 60 * 1000;
@@ -148,7 +155,9 @@ impl Database {
             return Ok(Posted { commit: -1, new: false });
         }
         let mut commit = -1;
-        if let Some(change) = &posting.change {
+        if let Some(change) = &posting.change
+            && self.has_room_for(change, &notification)?
+        {
             commit = self.apply(change, now)?;
             if let (true, Change::Put { key, .. }) = (posting.tells_of_change, change)
                 && let Some(stored) = self.get_up_to(key, LONGEST_VALUE)?
@@ -162,6 +171,24 @@ impl Database {
         self.insert(&notification)?;
         self.posted += 1;
         Ok(Posted { commit, new: true })
+    }
+
+    /// Whether a copy may be kept that another atSign's server tells of: there is an end to how much of the store one
+    /// of them fills.
+    fn has_room_for(&self, change: &Change, notification: &Notification) -> Result<bool, DatabaseError> {
+        let Change::Put { key, value: Some(value), .. } = change else { return Ok(true) };
+        if notification.kind != Kind::Received || notification.sender == notification.recipient {
+            return Ok(true);
+        }
+        let mut statement = self.connection.prepare_cached(
+            "SELECT count(*), coalesce(sum(octet_length(value)), 0) FROM keys
+             WHERE key >= 'cached:' AND key < 'cached;' AND key <> ?2
+               AND substr(key, 8 + instr(substr(key, 9), '@')) = ?1",
+        )?;
+        let (copies, bytes): (i64, i64) =
+            statement.query_row(params![notification.sender, key], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let size = i64::try_from(value.len()).unwrap_or(i64::MAX);
+        Ok(copies < COPIES && bytes.saturating_add(size) <= COPIED_BYTES)
     }
 
     fn insert(&mut self, new: &Notification) -> Result<(), DatabaseError> {
@@ -188,14 +215,14 @@ impl Database {
                 details,
                 new.value
             ])?;
-        if new.kind == Kind::Received {
+        if new.kind != Kind::Sent {
             connection
                 .prepare_cached(
-                    "DELETE FROM notifications WHERE sender = ?1 AND kind = 0 AND seq <= (
-                        SELECT seq FROM notifications WHERE sender = ?1 AND kind = 0
-                        ORDER BY seq DESC LIMIT 1 OFFSET ?2)",
+                    "DELETE FROM notifications WHERE sender = ?1 AND kind = ?2 AND seq <= (
+                        SELECT seq FROM notifications WHERE sender = ?1 AND kind = ?2
+                        ORDER BY seq DESC LIMIT 1 OFFSET ?3)",
                 )?
-                .execute(params![new.sender, PER_SENDER])?;
+                .execute(params![new.sender, new.kind as i64, PER_SENDER])?;
         }
         if new.status != Status::Queued {
             return Ok(());
@@ -223,8 +250,8 @@ impl Database {
 
     fn next_received(&self, search: Search) -> Result<Option<Notification>, DatabaseError> {
         self.find(
-            "seq > ?1 AND kind = 0 AND at > ?2 AND expires_at > ?3 ORDER BY seq LIMIT 1",
-            params![search.after, search.since, search.now],
+            "seq > ?1 AND (kind = 0 OR (kind = 2 AND ?4)) AND at > ?2 AND expires_at > ?3 ORDER BY seq LIMIT 1",
+            params![search.after, search.since, search.now, search.own],
         )
     }
 
@@ -269,10 +296,17 @@ impl Database {
                     .execute([recipient])?;
                 connection.prepare_cached("DELETE FROM outbox WHERE recipient = ?1")?.execute([recipient])?;
             }
-            Outcome::Later(recipient, due, delay) => {
+            Outcome::Later { seq, recipient, due, pause } => {
+                connection
+                    .prepare_cached(
+                        "UPDATE notifications
+                         SET details = json_set(details, '$.tries', coalesce(details ->> 'tries', 0) + 1)
+                         WHERE seq = ?1",
+                    )?
+                    .execute([seq])?;
                 connection
                     .prepare_cached("UPDATE outbox SET due = ?2, delay = ?3 WHERE recipient = ?1")?
-                    .execute(params![recipient, due, delay])?;
+                    .execute(params![recipient, due, pause])?;
             }
             Outcome::Started => {
                 connection.execute("UPDATE outbox SET due = 0, delay = 0", [])?;
@@ -318,7 +352,11 @@ fn notification(row: &Row<'_>) -> rusqlite::Result<Notification> {
     Ok(Notification {
         seq: row.get(0)?,
         id: row.get(1)?,
-        kind: if row.get::<_, i64>(2)? == Kind::Sent as i64 { Kind::Sent } else { Kind::Received },
+        kind: match row.get(2)? {
+            1 => Kind::Sent,
+            2 => Kind::Own,
+            _ => Kind::Received,
+        },
         sender: row.get(3)?,
         recipient: row.get(4)?,
         at: row.get(5)?,
