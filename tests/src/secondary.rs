@@ -134,7 +134,8 @@ impl Secondary {
     pub fn restart(&mut self) -> Result<()> {
         self.signal("KILL")?;
         // Its first thread may be gone before the one that holds the store, and the sockets with it.
-        while self.is_alive() || !self.has_left_its_ports() {
+        let deadline = Instant::now() + START_TIMEOUT;
+        while Instant::now() < deadline && (self.is_alive() || !self.has_left_its_ports()) {
             std::thread::sleep(Duration::from_millis(5));
         }
         self.spawn()?;
