@@ -33,9 +33,16 @@ pub(super) enum Event {
 /// Waits for it, for ever where there is no stream. May be dropped while it waits; nothing is lost.
 pub(super) async fn next(streaming: &mut Option<Box<Streaming>>) -> Event {
     match streaming.as_deref_mut() {
-        Some(Streaming::Sending(sending)) => Event::Sending(sending.next().await),
-        Some(Streaming::Receiving(receiving)) => Event::Bytes(receiving.recv().await),
+        // Boxed: connections without a stream carry nothing of it.
+        Some(streaming) => Box::pin(event(streaming)).await,
         None => std::future::pending().await,
+    }
+}
+
+async fn event(streaming: &mut Streaming) -> Event {
+    match streaming {
+        Streaming::Sending(sending) => Event::Sending(sending.next().await),
+        Streaming::Receiving(receiving) => Event::Bytes(receiving.recv().await),
     }
 }
 

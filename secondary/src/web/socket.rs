@@ -243,6 +243,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<T> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio_test::io::Builder;
 
@@ -350,5 +351,22 @@ mod tests {
             socket.flush().await.expect("flushed");
         }
         socket.shutdown().await.expect("closed");
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 1..300), size in 1_usize..20) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            runtime.block_on(async {
+                let (near, mut far) = tokio::io::duplex(1024);
+                for piece in bytes.chunks(size) {
+                    far.write_all(piece).await.expect("written");
+                }
+                far.shutdown().await.expect("closed");
+                let mut read = Vec::new();
+                let _ = Socket::new(near).read_to_end(&mut read).await;
+                assert!(read.len() < bytes.len());
+            });
+        }
     }
 }
