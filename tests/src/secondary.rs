@@ -213,8 +213,11 @@ impl Secondary {
     /// Whether its process runs.
     pub fn is_alive(&self) -> bool {
         // The guard has not waited for it yet, so a server that ended is a zombie: state Z, after the name in brackets.
-        std::fs::read_to_string(format!("/proc/{}/stat", self.pid))
-            .is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z')))
+        // Its first thread is one before the others have ended, and until then its ports are taken.
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid)).map_or(0, Iterator::count);
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+        tasks > 1 || state.is_some_and(|state| !state.starts_with('Z'))
     }
 
     fn has_left_its_ports(&self) -> bool {
