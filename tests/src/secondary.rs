@@ -1,9 +1,9 @@
 //! A secondary server of this workspace, started as a process for a test.
 //!
-//! The binary is `atsign-secondary` in the folder that `ATSIGN_BIN_DIR` names, else beside the test's own.
+//! Unless a test says otherwise, the binary is `atsign-secondary` in the folder that `ATSIGN_BIN_DIR` names, else beside the test's own.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpListener;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -47,6 +47,8 @@ pub struct Secondary {
     pub admin_port: u16,
     /// Its files: `tls.crt`, `tls.key`, `cram`, `data`, `log`.
     pub folder: PathBuf,
+    program: PathBuf,
+    storage: PathBuf,
     credentials: Arc<Credentials>,
     flags: Vec<String>,
     /// The control group that it runs in, where that is not the test's.
@@ -109,6 +111,13 @@ impl Secondary {
         Self::new(at_sign, flags, credentials)?.start_now()
     }
 
+    /// Starts a program on a storage directory that outlives it.
+    pub fn start_on(program: &Path, storage: &Path, at_sign: &str, flags: &[&str]) -> Result<Self> {
+        let mut server = Self::new(at_sign, flags, Arc::new(Credentials::new()?))?;
+        (server.program, server.storage) = (program.to_owned(), storage.to_owned());
+        server.start_now()
+    }
+
     fn start_now(mut self) -> Result<Self> {
         self.spawn()?;
         self.wait_until_it_serves()?;
@@ -122,20 +131,30 @@ impl Secondary {
         // As long as the one that the operator makes.
         let secret = "5ec2e7".repeat(21) + "00";
         std::fs::write(folder.join("cram"), &secret)?;
-        std::fs::create_dir(folder.join("data"))?;
+        let storage = folder.join("data");
+        std::fs::create_dir(&storage)?;
         let (port, admin_port) = free_ports()?;
-        let at_sign = at_sign.to_owned();
-        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let (pid, guards, group) = (0, Vec::new(), None);
-        Ok(Self { at_sign, secret, pid, port, admin_port, folder, credentials, flags, group, guards })
+        Ok(Self {
+            at_sign: at_sign.to_owned(),
+            secret,
+            pid: 0,
+            port,
+            admin_port,
+            folder,
+            program: binary("atsign-secondary")?,
+            storage,
+            credentials,
+            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            group: None,
+            guards: Vec::new(),
+        })
     }
 
     /// Kills it, and starts it again with the same files on the same ports.
     pub fn restart(&mut self) -> Result<()> {
         self.signal("KILL")?;
-        // Its first thread may be gone before the one that holds the store, and the sockets with it.
         let deadline = Instant::now() + START_TIMEOUT;
-        while Instant::now() < deadline && (self.is_alive() || !self.has_left_its_ports()) {
+        while Instant::now() < deadline && self.is_alive() {
             std::thread::sleep(Duration::from_millis(5));
         }
         self.spawn()?;
@@ -143,14 +162,14 @@ impl Secondary {
     }
 
     fn spawn(&mut self) -> Result<()> {
-        let Self { at_sign, port, admin_port, folder, .. } = &*self;
+        let Self { at_sign, port, admin_port, folder, program, storage, .. } = &*self;
         let mut guard = Command::new("sh");
         guard.args(["-c", GUARD, "guard"]).arg(folder);
         if let Some(group) = &self.group {
             guard.args(["sh", "-c", "echo $$ >\"$0\"; exec \"$@\""]).arg(group);
         }
         let mut guard = guard
-            .arg(binary("atsign-secondary")?)
+            .arg(program)
             .args(["--at-sign", at_sign, "--listen", &format!("127.0.0.1:{port}")])
             .args(["--admin-listen", &format!("127.0.0.1:{admin_port}")])
             .arg("--shared-secret-file")
@@ -160,7 +179,7 @@ impl Secondary {
             .arg("--tls-key")
             .arg(folder.join("tls.key"))
             .arg("--storage-dir")
-            .arg(folder.join("data"))
+            .arg(storage)
             .args(&self.flags)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -195,9 +214,28 @@ impl Secondary {
 
     /// A connection that has proved to be the owner by the secret.
     pub fn connect_as_owner(&self) -> Result<Client> {
-        let mut client = self.connect()?;
-        client.cram(&self.at_sign, &self.secret)?;
-        Ok(client)
+        self.connector()()
+    }
+
+    /// Makes connections that have proved to be the owner by the secret.
+    pub fn connector(&self) -> impl Fn() -> Result<Client> + Clone + Send + 'static {
+        let (address, authority) = (format!("127.0.0.1:{}", self.port), self.authority());
+        let (at_sign, secret) = (self.at_sign.clone(), self.secret.clone());
+        move || {
+            let mut client = Client::connect_to(&address, HOST, &authority)?;
+            client.cram(&at_sign, &secret)?;
+            Ok(client)
+        }
+    }
+
+    /// The status of a path of its admin port.
+    pub fn admin_status(&self, path: &str) -> Result<u16> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.admin_port))?;
+        stream.set_read_timeout(Some(START_TIMEOUT))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        answer.split(' ').nth(1).and_then(|status| status.parse().ok()).context("no answer of an admin port")
     }
 
     /// The certificate authority of the server's certificate, PEM.
@@ -210,18 +248,13 @@ impl Secondary {
         self.credentials.write_pair(&self.folder)
     }
 
-    /// Whether its process runs.
+    /// Whether its process runs, or a thread of it: one that waits for a volume holds its ports even once it was killed.
     pub fn is_alive(&self) -> bool {
+        let process = PathBuf::from(format!("/proc/{}", self.pid));
         // The guard has not waited for it yet, so a server that ended is a zombie: state Z, after the name in brackets.
-        // Its first thread is one before the others have ended, and until then its ports are taken.
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid)).map_or(0, Iterator::count);
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-        let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
-        tasks > 1 || state.is_some_and(|state| !state.starts_with('Z'))
-    }
-
-    fn has_left_its_ports(&self) -> bool {
-        [self.port, self.admin_port].into_iter().all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok())
+        let runs = std::fs::read_to_string(process.join("stat"))
+            .is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z')));
+        runs || std::fs::read_dir(process.join("task")).is_ok_and(|threads| threads.count() > 1)
     }
 
     /// Sends it a signal, `TERM` or `KILL`.

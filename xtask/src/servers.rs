@@ -141,6 +141,21 @@ pub(crate) fn import(cluster: &Cluster, images: &[Built]) -> Result<()> {
 }
 
 /// The machine's own target; glibc, because that is what a Debian machine compiles for without more packages.
+/// Builds the secondary server as the tests use it, quickly, and returns the program.
+///
+/// # Errors
+/// It does not compile.
+pub(crate) fn build_secondary_for_tests() -> Result<PathBuf> {
+    let package = "atsign-secondary";
+    step("secondary", "compiling the secondary server for the tests", || {
+        let built =
+            cargo().args(["build", "--quiet", "--package", package]).status().context("running cargo")?;
+        ensure!(built.success(), "the secondary server does not compile: see above");
+        Ok(())
+    })?;
+    Ok(target_folder()?.join("debug").join(package))
+}
+
 fn host_target() -> Result<String> {
     let version = Command::new("rustc").arg("-vV").output().context("running rustc")?;
     let version = String::from_utf8_lossy(&version.stdout).into_owned();

@@ -1,4 +1,5 @@
-//! Shows that the embedded cluster's NFS is one: server, mount helper and provisioner, without a cluster.
+//! Shows that the embedded cluster's NFS is one: server, mount helper and provisioner, without a cluster; and what our
+//! own server's store promises on it.
 //!
 //! The mounts' promises are Go tests beside the helper (`mounted_test.go`); they run as a pod does, as uid 65532, and
 //! ask for crashes of the server, which is root's.
@@ -16,7 +17,7 @@ use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::{Server, mount, prepare};
+use super::{Server, mount, prepare, stores};
 
 /// Who runs in the cluster's pods.
 const POD_USER: u32 = 65532;
@@ -33,6 +34,7 @@ pub(crate) fn check(cache: &Path) -> Result<u64> {
     bench.root_is_squashed()?;
     bench.other_types_are_mounted_by_the_machine()?;
     passed += 2;
+    passed += stores::check(&bench.path("stores"), &bench.server)?;
     passed += go_tests("nfs-mount")?.run(|tests| bench.as_a_pod(tests), |wish| bench.hurt(wish))?;
     bench.daemons_end_with_the_unmount()?;
     Ok(passed + 1)
@@ -65,9 +67,10 @@ impl Bench {
         fs::set_permissions(&claim, Permissions::from_mode(0o770))?;
         chown(&claim, Some(POD_USER), Some(POD_USER))?;
         mount::install(cache, &bench.path("sbin"))?;
-        for name in ["a", "b"] {
+        let stores = stores::folder(&bench.server.export())?;
+        for (name, folder) in [("a", &claim), ("b", &claim), ("stores", &stores)] {
             fs::create_dir(bench.path(name))?;
-            let export = format!("{}:{}", bench.server.ip, claim.display());
+            let export = format!("{}:{}", bench.server.ip, folder.display());
             bench.mount(&["-t", "nfs", "-o", "nfsvers=3,hard,nolock", &export], name)?;
         }
         Ok(bench)
@@ -138,12 +141,12 @@ impl Bench {
     }
 
     fn daemons_end_with_the_unmount(&self) -> Result<()> {
-        for name in ["a", "b"] {
+        for name in ["a", "b", "stores"] {
             ensure!(is_served(&self.path(name))?, "nobody serves {name}");
             unmount(self.path(name), UnmountFlags::empty())?;
-            let deadline = Instant::now() + Duration::from_secs(2);
+            let deadline = Instant::now() + Duration::from_secs(20);
             while is_served(&self.path(name))? {
-                ensure!(Instant::now() < deadline, "the mount helper outlives its mount");
+                ensure!(Instant::now() < deadline, "the mount helper outlives the mount {name}");
                 sleep(Duration::from_millis(20));
             }
         }
@@ -153,7 +156,7 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        for name in ["a", "b", "memory"] {
+        for name in ["a", "b", "stores", "memory"] {
             let _ = unmount(self.path(name), UnmountFlags::DETACH);
         }
         let _ = self.server.stop();

@@ -12,6 +12,7 @@ pub(crate) mod mount;
 mod packages;
 pub(crate) mod provisioner;
 mod server;
+mod stores;
 
 pub(crate) use check::check;
 pub(crate) use packages::prepare;
