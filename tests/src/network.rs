@@ -1,7 +1,7 @@
 //! Several secondary servers that find each other through a directory, as processes with one certificate authority.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -63,11 +63,16 @@ impl Network {
 
     /// The same with more flags.
     pub fn join_with(&self, at_sign: &str, flags: &[&str]) -> Result<Secondary> {
+        self.join_on(None, at_sign, flags)
+    }
+
+    /// The same with a storage directory that outlives it.
+    pub fn join_on(&self, storage: Option<&Path>, at_sign: &str, flags: &[&str]) -> Result<Secondary> {
         let directory = format!("{HOST}:{}", self.port);
         let authority = self.authority_file();
         let mut all = vec!["--directory", &directory, "--peer-ca", &authority];
         all.extend(flags);
-        let server = Secondary::start_trusted(at_sign, &all, Arc::clone(&self.credentials))?;
+        let server = Secondary::start_trusted(at_sign, storage, &all, Arc::clone(&self.credentials))?;
         self.publish(at_sign, server.port)?;
         wait_for_signing_key(&server)?;
         Ok(server)

@@ -92,29 +92,35 @@ impl Secondary {
 
     /// The same with more flags.
     pub fn start_with(at_sign: &str, flags: &[&str]) -> Result<Self> {
-        Self::start_trusted(at_sign, flags, Arc::new(Credentials::new()?))
+        Self::start_trusted(at_sign, None, flags, Arc::new(Credentials::new()?))
     }
 
     /// The same in a control group of its own.
     pub fn start_in(group: &MemoryGroup, at_sign: &str, flags: &[&str]) -> Result<Self> {
-        let mut server = Self::new(at_sign, flags, Arc::new(Credentials::new()?))?;
+        let program = binary("atsign-secondary")?;
+        let mut server = Self::new(program, at_sign, flags, Arc::new(Credentials::new()?))?;
         server.group = Some(group.processes());
         server.start_now()
     }
 
-    /// The same with a certificate of an authority that several share.
+    /// The same with a certificate of an authority that several share, and a storage directory that outlives it.
     pub(crate) fn start_trusted(
         at_sign: &str,
+        storage: Option<&Path>,
         flags: &[&str],
         credentials: Arc<Credentials>,
     ) -> Result<Self> {
-        Self::new(at_sign, flags, credentials)?.start_now()
+        let mut server = Self::new(binary("atsign-secondary")?, at_sign, flags, credentials)?;
+        if let Some(storage) = storage {
+            storage.clone_into(&mut server.storage);
+        }
+        server.start_now()
     }
 
     /// Starts a program on a storage directory that outlives it.
     pub fn start_on(program: &Path, storage: &Path, at_sign: &str, flags: &[&str]) -> Result<Self> {
-        let mut server = Self::new(at_sign, flags, Arc::new(Credentials::new()?))?;
-        (server.program, server.storage) = (program.to_owned(), storage.to_owned());
+        let mut server = Self::new(program.to_owned(), at_sign, flags, Arc::new(Credentials::new()?))?;
+        storage.clone_into(&mut server.storage);
         server.start_now()
     }
 
@@ -125,7 +131,7 @@ impl Secondary {
     }
 
     /// Its files and ports, before it is started.
-    fn new(at_sign: &str, flags: &[&str], credentials: Arc<Credentials>) -> Result<Self> {
+    fn new(program: PathBuf, at_sign: &str, flags: &[&str], credentials: Arc<Credentials>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("atsign-secondary-").tempdir()?.keep();
         credentials.write_pair(&folder)?;
         // As long as the one that the operator makes.
@@ -141,7 +147,7 @@ impl Secondary {
             port,
             admin_port,
             folder,
-            program: binary("atsign-secondary")?,
+            program,
             storage,
             credentials,
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
@@ -152,11 +158,22 @@ impl Secondary {
 
     /// Kills it, and starts it again with the same files on the same ports.
     pub fn restart(&mut self) -> Result<()> {
+        self.kill()?;
+        self.start_again()
+    }
+
+    /// Kills it and returns once nothing of it is left.
+    pub fn kill(&self) -> Result<()> {
         self.signal("KILL")?;
         let deadline = Instant::now() + START_TIMEOUT;
         while Instant::now() < deadline && self.is_alive() {
             std::thread::sleep(Duration::from_millis(5));
         }
+        Ok(())
+    }
+
+    /// Starts it again after it was killed.
+    pub fn start_again(&mut self) -> Result<()> {
         self.spawn()?;
         self.wait_until_it_serves()
     }
