@@ -12,6 +12,7 @@ use crate::access_log::AccessLog;
 use crate::compaction::Compactions;
 use crate::connections::Connections;
 use crate::memory::Budget;
+use crate::origin::Failures;
 use crate::passcodes::Guesses;
 use crate::peers::Peers;
 use crate::settings::Settings;
@@ -59,6 +60,8 @@ pub struct AtServer<S> {
     pub(crate) enrolling: tokio::sync::Mutex<()>,
     /// What holds back whoever guesses passcodes.
     pub(crate) guesses: Guesses,
+    /// What holds back whoever fails to prove to be the owner.
+    pub(crate) failures: Failures,
     limits: Mutex<Limits>,
     started: Instant,
     refused: AtomicU64,
@@ -102,7 +105,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 200,
-            handshakes: 32,
+            handshakes: 12,
             handshake: Duration::from_secs(10),
             write: Duration::from_secs(30),
             stranger_idle: Idle { max: Duration::from_mins(10), min: Duration::from_secs(5) },
@@ -148,6 +151,7 @@ impl<S> AtServer<S> {
             block_list: tokio::sync::Mutex::default(),
             enrolling: tokio::sync::Mutex::default(),
             guesses: Guesses::default(),
+            failures: Failures::default(),
             limits: Mutex::new(limits),
             started: Instant::now(),
             refused: AtomicU64::new(0),

@@ -11,6 +11,12 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::atserver::Limits;
+use crate::memory::division::{CONNECTION, STRANGER};
+use crate::memory::{Budget, Lease, Taker};
+use crate::origin::Origin;
+
+/// A stranger that spoke this recently is not sent away for another of its origin.
+const YOUNG: Duration = Duration::from_secs(2);
 
 /// The open connections of one server.
 #[derive(Default)]
@@ -39,6 +45,9 @@ struct State {
     /// As whom its client is connected, where it can be sent away for that.
     known_as: Mutex<Option<KnownAs>>,
     evicted: Notify,
+    origin: Origin,
+    /// The memory of the connection.
+    lease: Mutex<Lease>,
 }
 
 /// As whom a client is connected.
@@ -64,7 +73,20 @@ impl Connections {
     }
 
     /// A place for one more, `None` if there is none even after those silent for too long were sent away.
-    pub(crate) fn admit(&self, limits: &Limits) -> Option<Slot> {
+    pub(crate) async fn admit(&self, limits: &Limits, origin: Origin, budget: &Budget) -> Option<Slot> {
+        let mut lease = budget.lease(Taker::Stranger);
+        if !lease.grow(STRANGER) {
+            // Whoever is sent away leaves its memory a moment later.
+            if !self.table.open().send_one_away(origin, Instant::now())
+                || !lease.grow_within(STRANGER, YOUNG).await
+            {
+                return None;
+            }
+        }
+        self.place(limits, origin, lease)
+    }
+
+    fn place(&self, limits: &Limits, origin: Origin, lease: Lease) -> Option<Slot> {
         let now = Instant::now();
         let mut open = self.table.open();
         if open.slots.len() >= limits.connections {
@@ -80,6 +102,8 @@ impl Connections {
             proven: AtomicBool::new(false),
             known_as: Mutex::default(),
             evicted: Notify::new(),
+            origin,
+            lease: Mutex::new(lease),
         });
         open.slots.insert(id, Arc::clone(&state));
         drop(open);
@@ -145,6 +169,29 @@ impl Open {
         }
     }
 
+    /// Sends away a stranger of the origin that has the most of them: the one that was silent for longest, if that is
+    /// long enough or another origin wants its place. False where there is nobody to be sent away.
+    fn send_one_away(&mut self, newcomer: Origin, now: Instant) -> bool {
+        let mut by_origin: BTreeMap<Origin, usize> = BTreeMap::new();
+        for state in self.slots.values().filter(|state| !state.proven.load(Ordering::Relaxed)) {
+            *by_origin.entry(state.origin).or_default() += 1;
+        }
+        let Some((crowd, count)) = by_origin.iter().max_by_key(|(_, count)| **count) else { return false };
+        let is_elsewhere = by_origin.get(&newcomer).is_none_or(|own| own + 1 < *count);
+        let strangers = self
+            .slots
+            .iter()
+            .filter(|(_, state)| state.origin == *crowd && !state.proven.load(Ordering::Relaxed));
+        let Some((id, state)) = strangers.min_by_key(|(_, state)| state.written()) else { return false };
+        if !is_elsewhere && now.saturating_duration_since(state.written()) < YOUNG {
+            return false;
+        }
+        state.evicted.notify_one();
+        let id = *id;
+        self.slots.remove(&id);
+        true
+    }
+
     /// Takes the silent ones out of the table and tells their sessions; returns when the next one is due.
     fn evict(&mut self, limits: &Limits, now: Instant) -> Option<Duration> {
         let open = self.slots.len();
@@ -180,9 +227,26 @@ impl Slot {
         *self.state.written.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// The client has proved who it is, or is a stranger again.
-    pub(crate) fn set_proven(&self, proven: bool) {
-        self.state.proven.store(proven, Ordering::Relaxed);
+    /// The client has proved to be the owner, or is a stranger again. False where there is no memory for another
+    /// connection of the owner.
+    pub(crate) fn set_proven(&self, proven: bool, budget: &Budget) -> bool {
+        if self.state.proven.swap(proven, Ordering::Relaxed) == proven {
+            return true;
+        }
+        let (taker, bytes) =
+            if proven { (Taker::Connection, CONNECTION) } else { (Taker::Stranger, STRANGER) };
+        let mut lease = budget.lease(taker);
+        let has_room = lease.grow(bytes);
+        if proven && !has_room {
+            budget.account().refuse(taker, bytes);
+        }
+        *self.state.lease.lock().unwrap_or_else(PoisonError::into_inner) = lease;
+        has_room || !proven
+    }
+
+    /// Where its client comes from.
+    pub(crate) fn origin(&self) -> Origin {
+        self.state.origin
     }
 
     /// As whom the client is connected, if it can be sent away for that.
@@ -210,24 +274,51 @@ mod tests {
         Limits { connections: 2, ..Limits::default() }
     }
 
+    async fn admit(connections: &Connections, limits: Limits, origin: u8) -> Option<Slot> {
+        let origin = std::net::IpAddr::from([10, 0, 0, origin]).into();
+        connections.admit(&limits, origin, &Budget::unlimited()).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn strangers_of_one_address_do_not_keep_others_out_and_leave_the_owner_alone() {
+        let (connections, budget) = (Connections::default(), Budget::unlimited());
+        let from = |last: u8| Origin::from(std::net::IpAddr::from([10, 0, 0, last]));
+        let limits = Limits::default();
+        let owner = connections.admit(&limits, from(9), &budget).await.expect("a place");
+        assert!(owner.set_proven(true, &budget));
+        let mut crowd = Vec::new();
+        while budget.account().taken().strangers + STRANGER <= budget.account().shares().strangers {
+            crowd.push(connections.admit(&limits, from(1), &budget).await.expect("a place"));
+        }
+        assert!(connections.admit(&limits, from(1), &budget).await.is_none(), "all of them just came");
+        let first = crowd.remove(0);
+        let leaves = async {
+            first.evicted().await;
+            drop(first);
+        };
+        let (newcomer, ()) = tokio::join!(connections.admit(&limits, from(2), &budget), leaves);
+        assert!(newcomer.is_some(), "another address gets a place of the crowd's at once");
+        assert_eq!(connections.count(), crowd.len() + 2);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_full_server_admits_nobody_until_somebody_leaves() {
         let connections = Connections::default();
-        let first = connections.admit(&two_at_most()).expect("a place");
-        let _second = connections.admit(&two_at_most()).expect("a place");
-        assert!(connections.admit(&two_at_most()).is_none());
+        let first = admit(&connections, two_at_most(), 1).await.expect("a place");
+        let _second = admit(&connections, two_at_most(), 1).await.expect("a place");
+        assert!(admit(&connections, two_at_most(), 1).await.is_none());
         drop(first);
-        assert!(connections.admit(&two_at_most()).is_some());
+        assert!(admit(&connections, two_at_most(), 1).await.is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_full_server_sends_away_who_was_silent_for_the_shortest_time_allowed() {
         let connections = Connections::default();
-        let silent = connections.admit(&two_at_most()).expect("a place");
-        let busy = connections.admit(&two_at_most()).expect("a place");
+        let silent = admit(&connections, two_at_most(), 1).await.expect("a place");
+        let busy = admit(&connections, two_at_most(), 1).await.expect("a place");
         tokio::time::advance(Duration::from_secs(6)).await;
         busy.written();
-        let _third = connections.admit(&two_at_most()).expect("the place of the silent one");
+        let _third = admit(&connections, two_at_most(), 1).await.expect("the place of the silent one");
         silent.evicted().await;
         assert_eq!(connections.count(), 2);
     }
@@ -235,9 +326,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_reaper_sends_strangers_away_after_ten_minutes_and_leaves_the_owner() {
         let connections = Arc::new(Connections::default());
-        let stranger = connections.admit(&Limits::default()).expect("a place");
-        let owner = connections.admit(&Limits::default()).expect("a place");
-        owner.set_proven(true);
+        let stranger = admit(&connections, Limits::default(), 1).await.expect("a place");
+        let owner = admit(&connections, Limits::default(), 1).await.expect("a place");
+        assert!(owner.set_proven(true, &Budget::unlimited()));
         let table = Arc::clone(&connections);
         let reaper = tokio::spawn(async move { table.reap(Limits::default).await });
         let start = Instant::now();

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
+use crate::admin;
 use crate::cgroup::MemoryGroup;
 use crate::client::Client;
 
@@ -176,6 +177,27 @@ impl Secondary {
     pub fn start_again(&mut self) -> Result<()> {
         self.spawn()?;
         self.wait_until_it_serves()
+    }
+
+    /// The same in a control group.
+    pub fn restart_in(&mut self, group: &MemoryGroup) -> Result<()> {
+        self.group = Some(group.processes());
+        self.restart()
+    }
+
+    /// Kills it, starts it again, and returns how long that took until it said that it is ready.
+    pub fn restart_until_ready(&mut self) -> Result<Duration> {
+        self.signal("KILL")?;
+        while self.is_alive() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let began = Instant::now();
+        self.spawn()?;
+        while !matches!(admin::request(self.admin_port, "GET /readyz", None), Ok((200, _))) {
+            ensure!(began.elapsed() < START_TIMEOUT, "the server does not get ready: {}", self.log());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(began.elapsed())
     }
 
     fn spawn(&mut self) -> Result<()> {

@@ -1,5 +1,6 @@
-//! cargo xtask up | down | local | test | generate, and the pinned test cluster.
+//! cargo xtask up | down | local | test | bench | generate, and the pinned test cluster.
 
+mod bench;
 mod cluster;
 mod generate;
 mod host;
@@ -60,6 +61,8 @@ enum Task {
     Local(local::Options),
     /// Run the tests, in a cluster of their own where they need one
     Test(test::Options),
+    /// Measure the secondary server, and print a table
+    Bench(bench::Options),
     /// Write the files that are made from the types
     Generate {
         /// Only say whether they are up to date
@@ -99,6 +102,7 @@ fn run(task: Task) -> Result<ExitCode> {
             return Err(cluster::inside(&cluster, &command[0]).args(&command[1..]).exec().into());
         }
         Task::Local(options) => local::local(&options)?,
+        Task::Bench(options) => return bench::bench(&options),
         Task::Test(options) => return test::test(&options),
         Task::Generate { check } => generate::generate(check)?,
         Task::Prove { namespace, at_sign } => prove::prove(&namespace, &at_sign)?,

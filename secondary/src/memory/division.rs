@@ -9,8 +9,11 @@ pub const PROGRAM: u64 = 1280 << 10;
 /// Everybody who has not proved to be the owner, however large the limit: strangers buy no memory.
 pub const STRANGERS: u64 = 512 << 10;
 
-/// What an idle connection takes, TLS and kernel included.
+/// What an idle connection of the owner takes, TLS and kernel included.
 pub const CONNECTION: u64 = 10 << 10;
+
+/// What another takes. Beside forty of them the strangers' share has room for a dozen handshakes.
+pub const STRANGER: u64 = 8 << 10;
 
 /// The store's page cache is never smaller: SQLite needs a few pages to walk its trees.
 pub const LEAST_CACHE: u64 = 64 << 10;

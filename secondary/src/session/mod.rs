@@ -30,6 +30,7 @@ use crate::connections::{KnownAs, Slot};
 use crate::enrollments;
 use crate::memory::Taker;
 use crate::notifications::monitor::Watching;
+use crate::origin::Origin;
 use crate::store::Store;
 use crate::store::notifications::{Kind, Notification};
 use crate::streams::Progress;
@@ -46,6 +47,8 @@ const OVERFLOW_PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) struct Client {
     /// `_` and a UUID, part of every challenge.
     pub(crate) session_id: String,
+    /// Where it comes from.
+    pub(crate) origin: Origin,
     /// Who the client has proved to be.
     pub(crate) identity: Identity,
     /// What it must sign, from `from` to `cram` or `pkam`.
@@ -80,9 +83,10 @@ pub(crate) enum Identity {
 }
 
 impl Client {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(origin: Origin) -> Self {
         Self {
             session_id: format!("_{}", uuid::Uuid::new_v4()),
+            origin,
             identity: Identity::Stranger,
             challenge: None,
             claim: None,
@@ -225,7 +229,7 @@ where
     S: Store,
     T: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let mut client = Client { certificates, ..Client::new() };
+    let mut client = Client { certificates, ..Client::new(slot.origin()) };
     let mut lines = Lines::default();
     let patience = server.limits().write;
     Writer::new(stream, patience).finish(&Prompt::Stranger.text()).await?;
@@ -281,7 +285,11 @@ where
             Line::Command(line) => {
                 // Boxed: what a command needs is not kept by an idle connection.
                 let stays = Box::pin(obey(server, &mut client, line, Writer::new(stream, patience))).await?;
-                slot.set_proven(client.is_owner());
+                if !slot.set_proven(client.is_owner(), &server.budget) {
+                    let text = "Inbound connection limit exceeded";
+                    let error = AtError::new(ErrorCode::InboundConnectionLimit, text);
+                    return refuse(server, &client, &mut Writer::new(stream, patience), &error).await;
+                }
                 slot.set_known_as(client.known_as());
                 slot.written();
                 if !stays {
@@ -364,9 +372,17 @@ where
             }
         }
     }
+    let is_login = matches!(command, Ok(Command::Cram(_) | Command::Pkam(_)));
     let answer = match command {
         Ok(command) => verb::execute(server, client, command, &mut writer).await?,
         Err(error) => Err(error),
+    };
+    let answer = match answer {
+        Err(error) if is_login && error.code() == ErrorCode::Unauthenticated => {
+            let may_stay = server.failures.failed(client.origin).await;
+            Err(if may_stay { error } else { error.and_close() })
+        }
+        answer => answer,
     };
     match answer {
         Ok(Answer::Nothing) => Ok(true),

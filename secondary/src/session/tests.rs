@@ -1,6 +1,7 @@
 //! Sessions over a pipe and a store in memory: what needs a clock that can be turned, or a store that fails.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -206,7 +207,11 @@ impl Fixture {
         let server = Arc::clone(&self.server);
         let shutdown = self.shutdown.subscribe();
         tokio::spawn(async move {
-            let slot = server.connections.admit(&server.limits()).expect("a place");
+            let slot = server
+                .connections
+                .admit(&server.limits(), IpAddr::from([127, 0, 0, 1]).into(), &server.budget)
+                .await
+                .expect("a place");
             run(&server, &mut far, Vec::new(), slot, shutdown).await;
         });
         let mut peer = Peer(near);

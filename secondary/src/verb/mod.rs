@@ -18,7 +18,7 @@ mod notify;
 mod otp;
 mod pkam;
 mod pol;
-mod read;
+pub(crate) mod read;
 pub(crate) mod remote;
 mod scan;
 mod stats;

@@ -3,8 +3,8 @@
 use atsign_protocol::{AtError, ErrorCode};
 
 use crate::atserver::AtServer;
-use crate::memory::Lease;
 use crate::memory::account::LARGE;
+use crate::memory::{Lease, Taker};
 use crate::session::Client;
 use crate::store::{Fetched, Record, Store};
 
@@ -12,18 +12,18 @@ use crate::store::{Fetched, Record, Store};
 const COPIES: u64 = 3;
 
 /// A record, and the memory that it takes where it is large: keep it as long as the value.
-pub(super) struct Held {
-    pub(super) record: Record,
-    pub(super) lease: Option<Lease>,
+pub(crate) struct Held {
+    pub(crate) record: Record,
+    pub(crate) lease: Option<Lease>,
 }
 
 /// One key that a client asks for. `None`: there is none.
-pub(super) async fn read<S: Store>(
+pub(crate) async fn read<S: Store>(
     server: &AtServer<S>,
     client: &Client,
     key: &str,
 ) -> Result<Option<Held>, AtError> {
-    let held = skim(server, client, key).await?;
+    let held = skim(server, client.taker(), key).await?;
     if client.is_owner() {
         let value = held.as_ref().and_then(|held| held.record.value.as_ref());
         server.budget.used_key(key, value.map_or(0, String::len));
@@ -33,10 +33,10 @@ pub(super) async fn read<S: Store>(
     Ok(held)
 }
 
-/// One of many keys that are read in passing.
-pub(super) async fn skim<S: Store>(
+/// The same of a key that is one of many, or that somebody without a session asks for.
+pub(crate) async fn skim<S: Store>(
     server: &AtServer<S>,
-    client: &Client,
+    taker: Taker,
     key: &str,
 ) -> Result<Option<Held>, AtError> {
     let mut lease = None;
@@ -47,7 +47,7 @@ pub(super) async fn skim<S: Store>(
             Some(Fetched::Record(record)) => return Ok(Some(Held { record, lease })),
             // It may have grown since it was looked at.
             Some(Fetched::Larger { bytes, .. }) => {
-                let mut room = server.budget.lease(client.taker());
+                let mut room = server.budget.lease(taker);
                 if !room.grow_within(bytes.saturating_mul(COPIES), crate::session::PATIENCE).await {
                     return Err(too_large(server, bytes));
                 }

@@ -155,14 +155,20 @@ mod tests {
 
     #[test]
     fn a_regex_is_searched_in_the_stored_key() {
-        let regex = Some(regex("^public:.*@alice", &Client::new()).expect("a regex"));
+        let regex = Some(
+            regex("^public:.*@alice", &Client::new(std::net::IpAddr::from([10, 0, 0, 1]).into()))
+                .expect("a regex"),
+        );
         assert_eq!(shown(&View { prefix: "".into(), hidden: false, regex }), ["public:phone@alice"]);
     }
 
     #[test]
     fn a_regex_that_is_none_or_too_large_is_refused() {
         for pattern in ["(", "[a", "a{1000}{1000}", "((((a{99}){99}){99}){99})", &"a".repeat(5000)] {
-            assert!(regex(pattern, &Client::new()).is_err(), "{pattern}");
+            assert!(
+                regex(pattern, &Client::new(std::net::IpAddr::from([10, 0, 0, 1]).into())).is_err(),
+                "{pattern}"
+            );
         }
     }
 }

@@ -94,7 +94,7 @@ async fn entry<'a, S: Store>(
 ) -> Result<Option<(Entry<'a>, Option<Lease>)>, AtError> {
     let (record, lease) = match commit.operation {
         Operation::Delete => (None, None),
-        _ => match read::skim(server, client, &commit.key).await? {
+        _ => match read::skim(server, client.taker(), &commit.key).await? {
             Some(held) if !held.record.metadata.is_expired(server.now()) => (Some(held.record), held.lease),
             _ => return Ok(None),
         },

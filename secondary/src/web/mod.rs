@@ -27,6 +27,7 @@ use tungstenite::handshake::derive_accept_key;
 use self::socket::Socket;
 use crate::atserver::AtServer;
 use crate::connections::Slot;
+use crate::memory::Lease;
 use crate::session;
 use crate::store::Store;
 
@@ -54,10 +55,10 @@ pub(crate) async fn serve<S, T>(
     S: Store,
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let upgrade = Mutex::new(None);
-    let upgrade = &upgrade;
+    let (upgrade, held) = (Mutex::new(None), Mutex::new(None));
+    let (upgrade, held) = (&upgrade, &held);
     let service = service_fn(|mut request| async move {
-        let answer = answer(&request, server).await;
+        let answer = answer(&request, server, held).await;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             *upgrade.lock().unwrap_or_else(PoisonError::into_inner) = Some(hyper::upgrade::on(&mut request));
         }
@@ -85,7 +86,11 @@ pub(crate) async fn serve<S, T>(
     }
 }
 
-async fn answer<S: Store>(request: &Request<Incoming>, server: &AtServer<S>) -> Response<Full<Bytes>> {
+async fn answer<S: Store>(
+    request: &Request<Incoming>,
+    server: &AtServer<S>,
+    held: &Mutex<Option<Lease>>,
+) -> Response<Full<Bytes>> {
     if request.method() != Method::GET {
         let mut refusal = page::text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
         refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
@@ -93,7 +98,7 @@ async fn answer<S: Store>(request: &Request<Incoming>, server: &AtServer<S>) -> 
     }
     match websocket_key(request.headers()) {
         Some(key) => switch(key),
-        None => page::answer(request.uri(), server).await,
+        None => page::answer(request.uri(), server, held).await,
     }
 }
 

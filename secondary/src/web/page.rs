@@ -2,6 +2,7 @@
 //! `?at_ct=` says what the value is.
 
 use std::borrow::Cow;
+use std::sync::{Mutex, PoisonError};
 
 use atsign_protocol::answer::{MetadataAnswer, WholeAnswer};
 use atsign_protocol::{AtKey, AtSign};
@@ -12,7 +13,9 @@ use hyper::body::Bytes;
 use percent_encoding::percent_decode_str;
 
 use crate::atserver::AtServer;
+use crate::memory::{Lease, Taker};
 use crate::store::{Record, Store};
+use crate::verb::read::{self, Held};
 
 /// No key needs a longer address.
 const LONGEST: usize = 1000;
@@ -32,7 +35,12 @@ const KINDS: [(&str, &str); 9] = [
     ("xml", "text/xml"),
 ];
 
-pub(super) async fn answer<S: Store>(uri: &Uri, server: &AtServer<S>) -> Response<Full<Bytes>> {
+/// The answer to an address. What it takes of memory is left in `held`, to be kept until it is sent.
+pub(super) async fn answer<S: Store>(
+    uri: &Uri,
+    server: &AtServer<S>,
+    held: &Mutex<Option<Lease>>,
+) -> Response<Full<Bytes>> {
     if uri.path_and_query().is_some_and(|target| target.as_str().len() > LONGEST) {
         return text(StatusCode::BAD_REQUEST, "the address is too long\n");
     }
@@ -44,17 +52,19 @@ pub(super) async fn answer<S: Store>(uri: &Uri, server: &AtServer<S>) -> Respons
         return text(StatusCode::NOT_FOUND, "404 Not Found");
     };
     let name = key.to_string();
-    let Record { value, metadata } = match server.store.get(&name).await {
-        Ok(Some(record)) if record.metadata.is_active(server.now()) => record,
+    server.budget.reads_in_bulk();
+    let (Record { value, metadata }, lease) = match read::skim(server, Taker::Guest, &name).await {
+        Ok(Some(Held { record, lease })) if record.metadata.is_active(server.now()) => (record, lease),
         Ok(_) => return text(StatusCode::NOT_FOUND, "404 Not Found"),
         Err(error) => {
-            tracing::warn!(%error, "an HTTP request found the store unavailable");
+            tracing::warn!(error = error.message(), "an HTTP request was not answered");
             return text(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "the store is not available now, try again later\n",
+                "the store is not available now, or there is no memory for the value; try again later\n",
             );
         }
     };
+    *held.lock().unwrap_or_else(PoisonError::into_inner) = lease;
     match parameter("at_rt").as_deref() {
         Some("meta") => body(StatusCode::OK, JSON, MetadataAnswer(&metadata).to_json()),
         Some("all") => {
