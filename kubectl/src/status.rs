@@ -86,6 +86,8 @@ struct Memory {
     used: Option<String>,
     used_bytes: Option<u64>,
     recommended: Option<String>,
+    /// Where that stands: on the running pod, or waiting for room.
+    placement: Option<String>,
     /// How far it may grow; where the tier may not be read nobody knows.
     cap: Option<String>,
     last_resize_reason: Option<String>,
@@ -246,6 +248,7 @@ impl Memory {
             used: memory.used,
             current: memory.current,
             recommended: memory.recommended,
+            placement: memory.placement,
             cap: own
                 .or_else(|| found.tier.as_ref().map(sold))
                 .or_else(|| is_built_in.then(|| "24Mi".to_owned())),

@@ -13,9 +13,6 @@ use crate::progress::step;
 /// Each has a package, a binary and an image of its name.
 pub(crate) const SERVERS: [&str; 3] = ["atsign-operator", "atsign-secondary", "atsign-directory"];
 
-/// What makes a program need nothing beside it.
-const STATIC: &str = "-C target-feature=+crt-static";
-
 /// The repository's root.
 pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
@@ -41,7 +38,8 @@ pub(crate) fn build() -> Result<PathBuf> {
             cargo.args(["--package", server]);
         }
         // With --target the flag reaches the servers but not what is run while compiling them.
-        let built = cargo.env("RUSTFLAGS", STATIC).status().context("running cargo")?;
+        let built =
+            cargo.env("RUSTFLAGS", "-C target-feature=+crt-static").status().context("running cargo")?;
         ensure!(built.success(), "the servers do not compile: see above");
         Ok(())
     })?;
@@ -53,26 +51,12 @@ pub(crate) fn build() -> Result<PathBuf> {
 /// # Errors
 /// It does not compile, or the links cannot be made.
 pub(crate) fn install_plugin(cluster: &Cluster) -> Result<()> {
-    let target = host_target()?;
     step("kubectl", "compiling the plugins: kubectl atsign, kubectl create atsign", || {
-        // As the servers are, so that what they share is compiled once; apart from them, so that they get none of what
-        // only the plugin needs.
         let mut cargo = cargo();
-        cargo.args([
-            "build",
-            "--quiet",
-            "--release",
-            "--package",
-            "atsign-kubectl",
-            "--bin",
-            "kubectl-atsign",
-        ]);
-        cargo.args(["--target", &target]).env("RUSTFLAGS", STATIC);
+        cargo.args(["build", "--quiet", "--package", "atsign-kubectl", "--bin", "kubectl-atsign"]);
         ensure!(cargo.status().context("running cargo")?.success(), "the plugins do not compile: see above");
-        let (built, link) = (
-            target_folder()?.join(&target).join("release/kubectl-atsign"),
-            cluster.bin().join("kubectl-atsign"),
-        );
+        let built = target_folder()?.join("debug/kubectl-atsign");
+        let link = cluster.bin().join("kubectl-atsign");
         if fs::read_link(&link).ok().as_ref() != Some(&built) {
             let _ = fs::remove_file(&link);
             std::os::unix::fs::symlink(&built, &link)?;

@@ -85,7 +85,10 @@ fn memory(status: &Status) -> String {
     listed([
         Some(used(memory.used_bytes, memory.used.as_deref(), current)),
         memory.cap.as_ref().map(|cap| format!("may grow to {cap}")),
-        grows.map(|size| format!("asks for {size}")),
+        grows.map(|size| match &memory.placement {
+            Some(placement) => format!("asks for {size} ({placement})"),
+            None => format!("asks for {size}"),
+        }),
         memory.last_resize_reason.as_ref().map(|reason| format!("last resized: {reason}")),
     ])
 }
