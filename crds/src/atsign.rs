@@ -34,6 +34,7 @@ use crate::status::AtSignStatus;
     printcolumn(name = "Tier", type_ = "string", json_path = ".status.tier"),
     printcolumn(name = "Memory", type_ = "string", json_path = ".status.memory.current"),
     printcolumn(name = "Used", type_ = "string", json_path = ".status.memory.used"),
+    printcolumn(name = "Recommended", type_ = "string", json_path = ".status.memory.recommended"),
     printcolumn(
         name = "Ready",
         type_ = "string",

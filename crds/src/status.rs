@@ -60,7 +60,8 @@ pub struct MemoryStatus {
     /// What it uses that cannot be evicted (anonymous, kernel, socket and dirty memory), to an eighth of the limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used: Option<String>,
-    /// Where the recommended size stands: on the running pod, or waiting for room on its node.
+    /// Where the recommended size stands: OnPod (the pod has it), Pending (it gets it soon), Blocked (ResizeBlocked
+    /// says why not).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<String>,
     /// Why the limit changed last.

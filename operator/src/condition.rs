@@ -85,21 +85,30 @@ pub fn conditions(
     }
     wanted
         .into_iter()
-        .map(|(type_, is, because)| {
-            let status = if is { "True" } else { "False" };
-            let before =
-                previous.iter().find(|condition| condition.type_ == type_ && condition.status == status);
-            Condition {
-                last_transition_time: before
-                    .map_or_else(|| Time(to_seconds(now)), |before| before.last_transition_time.clone()),
-                message: because.message.chars().take(LONGEST / 4).collect(),
-                observed_generation: generation,
-                reason: because.reason.to_owned(),
-                status: status.to_owned(),
-                type_: type_.to_owned(),
-            }
-        })
+        .map(|(type_, is, because)| condition(type_, is, &because, previous, generation, now))
         .collect()
+}
+
+/// One condition; its time is kept where its status is as before.
+pub fn condition(
+    type_: &str,
+    is: bool,
+    because: &Because,
+    previous: &[Condition],
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Condition {
+    let status = if is { "True" } else { "False" };
+    let before = previous.iter().find(|condition| condition.type_ == type_ && condition.status == status);
+    Condition {
+        last_transition_time: before
+            .map_or_else(|| Time(to_seconds(now)), |before| before.last_transition_time.clone()),
+        message: because.message.chars().take(LONGEST / 4).collect(),
+        observed_generation: generation,
+        reason: because.reason.to_owned(),
+        status: status.to_owned(),
+        type_: type_.to_owned(),
+    }
 }
 
 /// The API keeps whole seconds; what is written must be what is read.

@@ -11,6 +11,7 @@ use kube::runtime::reflector::store::WriterDropped;
 
 use crate::authority::Authority;
 use crate::backoff::Backoff;
+use crate::memory::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::names;
 use crate::options::Options;
@@ -66,6 +67,8 @@ pub struct Context {
     pub backoff: Backoff,
     /// What servers said of themselves.
     pub usage: UsageCache,
+    /// Whose memory is kept.
+    pub fleet: Arc<Fleet>,
     authority: RwLock<Arc<Authority>>,
 }
 
@@ -82,8 +85,11 @@ impl Context {
             controller: names::FIELD_MANAGER.to_owned(),
             instance: Some(options.identity.clone()),
         };
+        let recorder = Recorder::new(client.clone(), reporter);
+        let policy = options.memory.clone();
         Self {
-            recorder: Recorder::new(client.clone(), reporter),
+            fleet: Arc::new(Fleet::new(client.clone(), recorder.clone(), metrics.clone(), policy)),
+            recorder,
             client,
             options,
             stores,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, Shared};
-use futures::{FutureExt as _, StreamExt as _};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
@@ -23,6 +23,7 @@ use kube::{Client, Resource, ResourceExt as _};
 
 use crate::authority::Authority;
 use crate::context::{Context, GuardedAtSign, GuardedTier, Stores};
+use crate::memory::fleet::PodFeed;
 use crate::metrics::Metrics;
 use crate::names;
 use crate::options::Options;
@@ -114,6 +115,11 @@ impl Scope {
             .default_backoff()
             .modify(prune)
             .touched_objects();
+        let mut feed = PodFeed::new(context.fleet.clone(), self.namespace.clone());
+        let pods = watcher(self.api::<Pod>(client), children.clone())
+            .default_backoff()
+            .inspect_ok(move |event| feed.take(event))
+            .touched_objects();
         drop(self.tiers);
         let jobs: Api<PartialObjectMeta<Job>> = Api::namespaced(client.clone(), &context.options.namespace);
         let config = Config::default().debounce(GATHER).concurrency(context.options.concurrency);
@@ -131,11 +137,7 @@ impl Scope {
                 children.clone(),
                 |claim| named_by_labels(&claim),
             )
-            .watches(
-                scoped::<PartialObjectMeta<Pod>>(client, self.namespace.as_deref()),
-                children.clone(),
-                |pod| named_by_labels(&pod),
-            )
+            .watches_stream(pods, |pod| named_by_labels(&pod))
             .watches(jobs, children, |job| named_by_labels(&job))
             .graceful_shutdown_on(stop)
             .run(reconcile, after_failure, context.clone())
@@ -213,7 +215,9 @@ fn settle<E: std::error::Error>(context: &Context, result: Settled<E>) {
         // Failures were noted where they happened.
         Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
         Err(controller::Error::ObjectNotFound(gone)) => {
-            context.backoff.forget(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
+            let namespace = gone.namespace.as_deref().unwrap_or_default();
+            context.backoff.forget(namespace, &gone.name);
+            context.fleet.forget(namespace, &gone.name);
         }
         Err(controller::Error::QueueError(error)) => {
             tracing::warn!(%error, "a watch was interrupted, it is started again");
@@ -250,6 +254,7 @@ async fn count(context: &Context) {
             }
         }
         context.metrics.counted(by_reason, malformed);
+        context.metrics.memory(context.fleet.len(), context.fleet.figures());
         tokio::time::sleep(COUNT_PERIOD).await;
     }
 }

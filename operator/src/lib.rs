@@ -18,6 +18,7 @@ pub mod finalize;
 pub mod health;
 pub mod leaf;
 pub mod lease;
+pub mod memory;
 pub mod metrics;
 pub mod names;
 pub mod options;

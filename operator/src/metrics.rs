@@ -30,6 +30,83 @@ struct InCondition {
     reason: String,
 }
 
+/// A tier.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfTier {
+    tier: String,
+}
+
+/// A change of memory.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Resized {
+    tier: String,
+    direction: &'static str,
+    cause: &'static str,
+}
+
+/// Sums over the servers of one tier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryOfTier {
+    /// Servers that run.
+    pub servers: u64,
+    /// Bytes of their limits.
+    pub limit: u64,
+    /// Bytes that they need.
+    pub needed: u64,
+    /// Those that need more than their cap.
+    pub at_cap: u64,
+    /// Those whose size cannot be had.
+    pub blocked: u64,
+}
+
+/// What is counted of memory.
+#[derive(Debug, Default)]
+struct Memory {
+    kept: Gauge<i64, std::sync::atomic::AtomicI64>,
+    servers: Family<OfTier, Gauge>,
+    limit: Family<OfTier, Gauge>,
+    needed: Family<OfTier, Gauge>,
+    at_cap: Family<OfTier, Gauge>,
+    blocked: Family<OfTier, Gauge>,
+    resizes: Family<Resized, Counter>,
+    requests: Counter,
+}
+
+impl Memory {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("memory_keepers", "AtSigns whose memory is kept", self.kept.clone());
+        registry.register("memory_servers", "Servers that run, by tier", self.servers.clone());
+        registry.register_with_unit(
+            "memory_limit",
+            "Memory that servers have, by tier",
+            Unit::Bytes,
+            self.limit.clone(),
+        );
+        registry.register_with_unit(
+            "memory_needed",
+            "Memory that servers need, by tier",
+            Unit::Bytes,
+            self.needed.clone(),
+        );
+        registry.register(
+            "memory_cap_reached",
+            "Servers that need more than their cap, by tier",
+            self.at_cap.clone(),
+        );
+        registry.register(
+            "memory_resize_blocked",
+            "Servers whose size cannot be had, by tier",
+            self.blocked.clone(),
+        );
+        registry.register("memory_resizes", "Changes of memory that were made", self.resizes.clone());
+        registry.register(
+            "usage_requests",
+            "Requests to servers' admin ports about their memory",
+            self.requests.clone(),
+        );
+    }
+}
+
 /// Everything that is counted.
 #[derive(Debug)]
 pub struct Metrics {
@@ -42,6 +119,9 @@ pub struct Metrics {
     leader: Gauge<i64, std::sync::atomic::AtomicI64>,
     backoff: Gauge<i64, std::sync::atomic::AtomicI64>,
     malformed: Gauge<i64, std::sync::atomic::AtomicI64>,
+    memory: Memory,
+    resize_delay: Histogram,
+    resize_duration: Histogram,
 }
 
 impl Default for Metrics {
@@ -57,6 +137,9 @@ impl Default for Metrics {
             leader: Gauge::default(),
             backoff: Gauge::default(),
             malformed: Gauge::default(),
+            memory: Memory::default(),
+            resize_delay: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
+            resize_duration: Histogram::new(exponential_buckets(0.01, 2.0, 16)),
             registry: Registry::default(),
         };
         registry.register("reconcile", "Reconciles of AtSigns that were started", metrics.reconciles.clone());
@@ -83,6 +166,19 @@ impl Default for Metrics {
             "malformed_objects",
             "Objects that are not as their schema says",
             metrics.malformed.clone(),
+        );
+        metrics.memory.register(&mut registry);
+        registry.register_with_unit(
+            "memory_resize_delay",
+            "From a server's report to the answer of the API server that was asked to resize its pod",
+            Unit::Seconds,
+            metrics.resize_delay.clone(),
+        );
+        registry.register_with_unit(
+            "memory_resize_duration",
+            "From that answer to the limit that the node reports",
+            Unit::Seconds,
+            metrics.resize_duration.clone(),
         );
         Self { registry, ..metrics }
     }
@@ -124,6 +220,41 @@ impl Metrics {
             self.at_signs.get_or_create(&series).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
         self.malformed.set(i64::try_from(malformed).unwrap_or(i64::MAX));
+    }
+
+    /// A server was asked what it needs.
+    pub fn asked_for_usage(&self) {
+        self.memory.requests.inc();
+    }
+
+    /// The API server took a resize, this long after the report that asked for it.
+    pub fn resize_sent(&self, after: Duration) {
+        self.resize_delay.observe(after.as_secs_f64());
+    }
+
+    /// A server has another limit, this long after the API server was asked.
+    pub fn resized(&self, tier: &str, grown: bool, cause: &'static str, after: Duration) {
+        let direction = if grown { "up" } else { "down" };
+        let series = Resized { tier: tier.to_owned(), direction, cause };
+        self.memory.resizes.get_or_create(&series).inc();
+        self.resize_duration.observe(after.as_secs_f64());
+    }
+
+    /// Whose memory is kept, and sums by tier.
+    pub fn memory(&self, kept: usize, tiers: impl IntoIterator<Item = (String, MemoryOfTier)>) {
+        let memory = &self.memory;
+        memory.kept.set(i64::try_from(kept).unwrap_or(i64::MAX));
+        let families = [&memory.servers, &memory.limit, &memory.needed, &memory.at_cap, &memory.blocked];
+        for family in families {
+            family.clear();
+        }
+        for (tier, sums) in tiers {
+            let values = [sums.servers, sums.limit, sums.needed, sums.at_cap, sums.blocked];
+            for (family, value) in families.into_iter().zip(values) {
+                let series = OfTier { tier: tier.clone() };
+                family.get_or_create(&series).set(i64::try_from(value).unwrap_or(i64::MAX));
+            }
+        }
     }
 
     /// The text that Prometheus reads.

@@ -8,10 +8,16 @@ use sha2::{Digest as _, Sha256};
 pub const FIELD_MANAGER: &str = "atsign-operator";
 /// Who writes the status of an AtSign.
 pub const STATUS_MANAGER: &str = "atsign-operator/status";
+/// Who resizes pods, and writes what a status says of memory.
+pub const MEMORY_MANAGER: &str = "atsign-operator/memory";
 /// Value of `app.kubernetes.io/managed-by`, and the selector of everything that the operator watches.
 pub const MANAGED_BY: &str = "atsign-operator";
 /// That selector.
 pub const MANAGED: &str = "app.kubernetes.io/managed-by=atsign-operator";
+/// The label of what an object is.
+pub const NAME: &str = "app.kubernetes.io/name";
+/// Its value on everything of a server.
+pub const SECONDARY: &str = "atsign-secondary";
 /// The label of an AtSign's name.
 pub const INSTANCE: &str = "app.kubernetes.io/instance";
 /// The label of an AtSign's namespace, on what lives elsewhere: volumes and Jobs.
@@ -87,7 +93,7 @@ pub fn digest(bytes: &[u8]) -> String {
 
 /// The labels by which the Service and the Deployment choose pods, for ever the same.
 pub fn selector(name: &str) -> BTreeMap<String, String> {
-    labels_of([("app.kubernetes.io/name", "atsign-secondary"), (INSTANCE, name)])
+    labels_of([(NAME, SECONDARY), (INSTANCE, name)])
 }
 
 /// The labels of everything in the AtSign's namespace.
@@ -105,7 +111,7 @@ pub fn labels(name: &str) -> BTreeMap<String, String> {
 pub fn labels_elsewhere(namespace: &str, name: &str) -> BTreeMap<String, String> {
     let mut labels = labels(name);
     labels.extend(labels_of([
-        ("app.kubernetes.io/name", "atsign-storage"),
+        (NAME, "atsign-storage"),
         ("app.kubernetes.io/component", "storage"),
         (NAMESPACE, namespace),
     ]));
@@ -115,7 +121,7 @@ pub fn labels_elsewhere(namespace: &str, name: &str) -> BTreeMap<String, String>
 /// The labels of what belongs to the operator itself.
 pub fn labels_of_operator(component: &str) -> BTreeMap<String, String> {
     labels_of([
-        ("app.kubernetes.io/name", "atsign-operator"),
+        (NAME, "atsign-operator"),
         ("app.kubernetes.io/component", component),
         ("app.kubernetes.io/managed-by", MANAGED_BY),
         ("app.kubernetes.io/part-of", "atsign"),

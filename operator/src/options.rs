@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use crate::memory::policy::Policy;
+
 /// Runs atSign servers on Kubernetes: turns AtSign resources into running secondary servers.
 #[derive(Clone, Debug, Parser)]
 #[command(version)]
@@ -36,6 +38,10 @@ pub struct Options {
     /// Seconds after which an AtSign is looked at again though nothing was heard of it
     #[arg(long, env = "ATSIGN_RESYNC", default_value = "600", value_parser = seconds)]
     pub resync: Duration,
+
+    /// When memory grows and shrinks
+    #[command(flatten)]
+    pub memory: Policy,
 
     /// Where metrics and health are served
     #[arg(long, env = "ATSIGN_METRICS_LISTEN", default_value = "0.0.0.0:8080")]

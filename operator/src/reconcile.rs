@@ -102,12 +102,15 @@ pub fn after_failure(object: Arc<GuardedAtSign>, error: &Error, context: Arc<Con
 
 async fn pass(context: &Context, namespace: &str, name: &str) -> Result<Action, Error> {
     let Some(at_sign) = dereference::at_sign(&context.client, namespace, name).await? else {
+        context.fleet.forget(namespace, name);
         return Ok(Action::await_change());
     };
     if at_sign.annotations().get(PAUSED_ANNOTATION).is_some_and(|paused| paused == "true") {
+        context.fleet.forget(namespace, name);
         return Ok(Action::await_change());
     }
     if at_sign.metadata.deletion_timestamp.is_some() {
+        context.fleet.forget(namespace, name);
         return delete(context, &at_sign).await;
     }
     Box::pin(serve(context, &at_sign)).await
@@ -121,6 +124,7 @@ async fn serve(context: &Context, at_sign: &AtSign) -> Result<Action, Error> {
         Ok(server) => server,
         Err(refusal) => {
             if let validate::Error::AtSignTaken { .. } = refusal {
+                context.fleet.forget(&at_sign.namespace().unwrap_or_default(), &at_sign.name_any());
                 apply::withdraw(context, at_sign, &observed).await?;
             }
             return refuse(context, at_sign, &refusal, now).await;
@@ -131,6 +135,7 @@ async fn serve(context: &Context, at_sign: &AtSign) -> Result<Action, Error> {
         Ok(applied) => applied,
         Err(error) => return Err(blame(context, at_sign, error, now).await),
     };
+    context.fleet.keep(at_sign, &server);
     let outcome = Outcome::Applied(&server, &observed, &applied);
     let status = update_status(context, at_sign, &outcome, now).await?;
     Ok(Action::requeue(jittered(next_look(&status, context.options.resync, now))))

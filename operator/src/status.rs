@@ -1,11 +1,10 @@
 //! What is said of an AtSign. Pure: [`update_status`](crate::update_status) writes it.
 
 use atsign_crds::condition::READY;
-use atsign_crds::{AtSign, AtSignStatus, MemoryStatus, StorageStatus, quantity};
+use atsign_crds::{AtSign, AtSignStatus, StorageStatus, quantity};
 use atsign_protocol::Usage;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
 
 use crate::build::{Applied, Resources, template};
 use crate::condition::{self, Because, Progress};
@@ -14,7 +13,7 @@ use crate::pod_problem;
 use crate::validate::Server;
 
 /// What stands for the tier where there is no AtSignTier.
-const BUILT_IN_TIER: &str = "built-in";
+pub const BUILT_IN_TIER: &str = "built-in";
 
 /// What a reconcile came to.
 pub enum Outcome<'a> {
@@ -51,7 +50,7 @@ pub fn status(at_sign: &AtSign, outcome: &Outcome<'_>, now: Timestamp) -> AtSign
                 tier: Some(server.tier.clone().unwrap_or_else(|| BUILT_IN_TIER.to_owned())),
                 address,
                 activated: usage.map(|usage| usage.activated).or(previous.activated),
-                memory: Some(memory(observed, usage, previous.memory)),
+                memory: None,
                 storage: Some(storage(observed, applied, usage, previous.storage)),
                 conditions: condition::conditions(
                     &progress,
@@ -68,10 +67,7 @@ pub fn status(at_sign: &AtSign, outcome: &Outcome<'_>, now: Timestamp) -> AtSign
 /// The part of a status that is written here: other fields and conditions have other writers.
 pub fn ours(status: &AtSignStatus) -> AtSignStatus {
     let mut ours = status.clone();
-    if let Some(memory) = &mut ours.memory {
-        (memory.recommended, memory.placement, memory.last_resize_reason) = (None, None, None);
-    }
-    ours.memory = ours.memory.filter(|memory| *memory != MemoryStatus::default());
+    ours.memory = None;
     ours.storage = ours.storage.filter(|storage| *storage != StorageStatus::default());
     ours.conditions.retain(|condition| condition::OURS.contains(&condition.type_.as_str()));
     ours.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
@@ -127,20 +123,6 @@ fn pending(server: &Server) -> Because {
     )
 }
 
-fn memory(observed: &Observed, usage: Option<&Usage>, previous: Option<MemoryStatus>) -> MemoryStatus {
-    let mut memory = previous.unwrap_or_default();
-    let limit = observed.pods.iter().find_map(limit_of);
-    memory.current = limit.map(quantity::display);
-    if let (Some(limit), Some(usage)) = (limit, usage) {
-        let used =
-            usage.anon.saturating_add(usage.kernel).saturating_add(usage.sock).saturating_add(usage.dirty);
-        memory.used = Some(quantity::display(to_an_eighth(used, limit)));
-    } else if limit.is_none() {
-        memory.used = None;
-    }
-    memory
-}
-
 fn storage(
     observed: &Observed,
     applied: &Resources<Applied>,
@@ -156,29 +138,6 @@ fn storage(
     }
 }
 
-/// The limit that the kubelet gave the server; what the pod asks for, until it has.
-fn limit_of(pod: &Pod) -> Option<u64> {
-    if pod.metadata.deletion_timestamp.is_some() {
-        return None;
-    }
-    let statuses =
-        pod.status.as_ref().and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
-    let given = statuses.iter().find(|status| status.name == template::CONTAINER);
-    let given = given.and_then(|status| status.resources.as_ref()?.limits.as_ref()?.get("memory"));
-    let asked = || {
-        let container =
-            pod.spec.as_ref()?.containers.iter().find(|container| container.name == template::CONTAINER)?;
-        container.resources.as_ref()?.limits.as_ref()?.get("memory")
-    };
-    quantity::bytes(&given.or_else(asked)?.0)
-}
-
-/// `used`, rounded up to an eighth of `limit`.
-fn to_an_eighth(used: u64, limit: u64) -> u64 {
-    let eighth = (limit / 8).max(1);
-    used.div_ceil(eighth).saturating_mul(eighth)
-}
-
 /// `bytes`, rounded up to a power of two of at least 64Ki.
 fn to_a_doubling(bytes: u64) -> u64 {
     bytes.max(64 << 10).checked_next_power_of_two().unwrap_or(u64::MAX)
@@ -190,15 +149,13 @@ mod tests {
 
     #[test]
     fn figures_are_rounded_so_that_they_are_seldom_written() {
-        assert_eq!(quantity::display(to_an_eighth(1_000_000, 6 << 20)), "1536Ki");
-        assert_eq!(to_an_eighth(0, 6 << 20), 0);
         assert_eq!(quantity::display(to_a_doubling(1)), "64Ki");
         assert_eq!(quantity::display(to_a_doubling(70_000)), "128Ki");
     }
 
     #[test]
     fn what_others_write_into_a_status_is_not_ours() {
-        let memory = MemoryStatus { recommended: Some("8Mi".to_owned()), ..MemoryStatus::default() };
+        let memory = atsign_crds::MemoryStatus { recommended: Some("8Mi".to_owned()), ..Default::default() };
         let status = AtSignStatus { memory: Some(memory), ..AtSignStatus::default() };
         assert_eq!(ours(&status), ours(&AtSignStatus::default()));
     }

@@ -5,24 +5,15 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use atsign_protocol::Usage;
-use http::Request;
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
-use tokio::net::TcpStream;
 
-use crate::build::template::ADMIN_PORT;
+use crate::memory::admin;
 
 /// How old an answer may be.
 const FRESH: Duration = Duration::from_mins(5);
 /// How old it may be while the owner has not logged in: who is waiting to see it should not wait long.
 const FRESH_BEFORE_ACTIVATION: Duration = Duration::from_secs(15);
-/// How long a server may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// The largest answer that is read.
-const LARGEST: usize = 16 << 10;
 
 /// What each pod said last, by its UID.
 #[derive(Debug, Default)]
@@ -42,13 +33,12 @@ impl UsageCache {
             }
         }
         let address = pod.status.as_ref()?.pod_ip.clone()?;
-        let usage = match tokio::time::timeout(PATIENCE, ask(&address)).await {
-            Ok(Ok(usage)) => Some(usage),
-            Ok(Err(error)) => {
+        let usage = match admin::usage(&address).await {
+            Ok(usage) => Some(usage),
+            Err(error) => {
                 tracing::debug!(%error, "the server does not say what it uses");
                 None
             }
-            Err(_) => None,
         };
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         // Of pods that are gone nobody asks again.
@@ -66,36 +56,4 @@ fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     pod.metadata.deletion_timestamp.is_none()
         && conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Error {
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
-    #[error("{0}")]
-    Http(#[from] hyper::Error),
-    #[error("{0}")]
-    Request(#[from] http::Error),
-    #[error("the answer is too long or was cut off: {0}")]
-    Body(Box<dyn std::error::Error + Send + Sync>),
-    #[error("the answer is no usage: {0}")]
-    Json(#[from] serde_json::Error),
-    #[error("the answer is {0}")]
-    Status(http::StatusCode),
-}
-
-async fn ask(address: &str) -> Result<Usage, Error> {
-    let port = u16::try_from(ADMIN_PORT).unwrap_or_default();
-    let stream = TcpStream::connect((address, port)).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
-    let request = Request::get("/usage").header("host", address).body(Empty::<Bytes>::new())?;
-    let answer = sender.send_request(request).await?;
-    let status = answer.status();
-    let body = Limited::new(answer.into_body(), LARGEST).collect().await.map_err(Error::Body)?.to_bytes();
-    connection.abort();
-    if !status.is_success() {
-        return Err(Error::Status(status));
-    }
-    Ok(serde_json::from_slice(&body)?)
 }

@@ -17,6 +17,7 @@ pub use claim::Storage;
 
 use crate::dereference::Observed;
 use crate::leaf::Unfit;
+use crate::memory::ladder::Limits;
 
 /// The port that clients use where nothing else is said.
 pub const PORT: u16 = 6464;
@@ -217,8 +218,8 @@ pub struct Server {
     pub at_sign: at_sign::AtSign,
     /// The tier in force; `None` is the built-in one.
     pub tier: Option<String>,
-    /// Bytes of memory that the server starts with.
-    pub memory: u64,
+    /// What memory the server starts with, and the most that it may have.
+    pub memory: Limits,
     /// The tier's settings of pods.
     pub pod: PodSettings,
     /// Where the data is.

@@ -50,6 +50,8 @@ const INSTALLATIONS: [(&str, &[&str]); 10] = [
             "directory.priorityClassName=system-cluster-critical",
             "directory.podLabels.team=names",
             "operator.podAnnotations.note=hello",
+            "operator.memory.shrinkWindow=7200",
+            "operator.memory.growAt=70",
         ],
     ),
 ];

@@ -23,7 +23,7 @@ pub struct MadeWith {
 
 /// Builds it, and says whether the tier's pod settings wait for the next rollout.
 pub fn build(server: &Server, live: Option<&Deployment>, options: &Options) -> (Deployment, bool) {
-    let fresh = MadeWith { memory: server.memory, pod: server.pod.clone() };
+    let fresh = MadeWith { memory: server.memory.default, pod: server.pod.clone() };
     let kept = live.and_then(made_with);
     if let (Some(live), Some(kept), false) = (live, kept, server.suspend) {
         let unchanged = with(server, &kept, options);

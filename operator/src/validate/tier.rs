@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::Error;
 use crate::dereference::Observed;
+use crate::memory::ladder::Limits;
 
 /// Memory of the built-in tier: what a server starts with, and the most that it may have.
 const BUILT_IN_MEMORY: (u64, u64) = (6 << 20, 24 << 20);
@@ -17,8 +18,8 @@ const BUILT_IN_STORAGE: u64 = 1 << 30;
 pub(super) struct Tier {
     /// Its name; `None` for the built-in one.
     pub(super) name: Option<String>,
-    /// Bytes of memory that the server starts with.
-    pub(super) memory: u64,
+    /// What memory a server starts with, and the most that it may have.
+    pub(super) memory: Limits,
     /// Bytes of storage.
     pub(super) storage: u64,
     /// The StorageClass, if the tier names one.
@@ -63,8 +64,8 @@ fn default(tiers: &[AtSignTier]) -> Option<&AtSignTier> {
     defaults.min_by_key(|tier| (tier.creation_timestamp(), tier.name_any()))
 }
 
-/// Memory to start with, if it and the cap are inside the tier's range.
-fn memory(at_sign: &AtSign, tier: &atsign_crds::TierMemory, words: &str) -> Result<u64, Error> {
+/// Where memory starts and how far it grows, if both are inside the tier's range.
+fn memory(at_sign: &AtSign, tier: &atsign_crds::TierMemory, words: &str) -> Result<Limits, Error> {
     let read = |text: &Option<String>| text.as_deref().and_then(quantity::bytes);
     let cap =
         read(&tier.cap).unwrap_or_else(|| BUILT_IN_MEMORY.1.max(read(&tier.default).unwrap_or_default()));
@@ -82,7 +83,10 @@ fn memory(at_sign: &AtSign, tier: &atsign_crds::TierMemory, words: &str) -> Resu
             });
         }
     }
-    Ok(read(&own.default).unwrap_or(least))
+    let default = read(&own.default);
+    let cap = read(&own.cap).unwrap_or(cap);
+    // A cap of its own below the tier's default is refused above; a default of its own may be above no cap of its own.
+    Ok(Limits { default: default.unwrap_or(least).min(cap), cap })
 }
 
 /// Refuses what a later version serves.

@@ -1,0 +1,297 @@
+//! All servers whose memory is kept: their pods as the watch shows them, and a keeper for each.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use atsign_crds::AtSign;
+use atsign_crds::condition::{MEMORY_CAP_REACHED, RESIZE_BLOCKED};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
+use kube::ResourceExt as _;
+use kube::runtime::events::Recorder;
+use kube::runtime::watcher::Event;
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::AbortHandle;
+
+use super::keeper::Keeper;
+use super::ladder::Limits;
+use super::pod::PodView;
+use super::policy::Policy;
+use super::report::Said;
+use crate::metrics::{MemoryOfTier, Metrics};
+use crate::names;
+use crate::status::BUILT_IN_TIER;
+use crate::validate::Server;
+
+/// Servers that are connected to at the same time.
+const CONNECTING: usize = 64;
+
+/// Namespace and name of an AtSign.
+pub type Key = (Arc<str>, Arc<str>);
+
+/// What is wanted of one server's memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) uid: String,
+    pub(super) generation: Option<i64>,
+    pub(super) tier: String,
+    pub(super) limits: Limits,
+}
+
+/// What a keeper is told, and that there is news.
+#[derive(Debug)]
+pub(super) struct Post {
+    wanted: Mutex<Arc<Wanted>>,
+    pub(super) nudge: Notify,
+}
+
+impl Post {
+    pub(super) fn wanted(&self) -> Arc<Wanted> {
+        lock(&self.wanted).clone()
+    }
+}
+
+/// What all keepers share.
+pub(super) struct Shared {
+    pub(super) client: Client,
+    pub(super) recorder: Recorder,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) policy: Policy,
+    pub(super) connecting: Semaphore,
+    pods: Mutex<HashMap<Key, PodView>>,
+    gates: Mutex<HashMap<String, Arc<Semaphore>>>,
+    figures: Mutex<HashMap<Key, Figures>>,
+}
+
+/// What is counted of one server.
+struct Figures {
+    tier: Arc<str>,
+    limit: u64,
+    need: u64,
+    at_cap: bool,
+    blocked: bool,
+}
+
+impl Shared {
+    pub(super) fn pod(&self, key: &Key) -> Option<PodView> {
+        lock(&self.pods).get(key).cloned()
+    }
+
+    /// Who passes resizes a pod of this node, a few at a time.
+    pub(super) fn gate(&self, node: Option<&str>) -> Arc<Semaphore> {
+        let mut gates = lock(&self.gates);
+        // Nodes come and go; who holds or awaits a permit has the gate in hand.
+        gates.retain(|_, gate| Arc::strong_count(gate) > 1);
+        let gate = gates.entry(node.unwrap_or_default().to_owned());
+        gate.or_insert_with(|| Arc::new(Semaphore::new(self.policy.resizes_per_node.into()))).clone()
+    }
+
+    pub(super) fn count(&self, key: &Key, tier: &str, pod: Option<&PodView>, need: u64, said: &Said) {
+        let mut figures = lock(&self.figures);
+        let Some(pod) = pod else {
+            figures.remove(key);
+            return;
+        };
+        let tier = match figures.get(key) {
+            Some(before) if *before.tier == *tier => before.tier.clone(),
+            _ => tier.into(),
+        };
+        let (at_cap, blocked) =
+            (said.reason(MEMORY_CAP_REACHED).is_some(), said.reason(RESIZE_BLOCKED).is_some());
+        figures.insert(key.clone(), Figures { tier, limit: pod.limit(), need, at_cap, blocked });
+    }
+}
+
+/// All servers whose memory is kept. Nobody is kept any more once it is dropped.
+pub struct Fleet {
+    shared: Arc<Shared>,
+    kept: Mutex<HashMap<Key, Kept>>,
+}
+
+struct Kept {
+    post: Arc<Post>,
+    task: AbortHandle,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Fleet {
+    /// Of nobody yet.
+    pub fn new(client: Client, recorder: Recorder, metrics: Arc<Metrics>, policy: Policy) -> Self {
+        let shared = Shared {
+            client,
+            recorder,
+            metrics,
+            policy,
+            connecting: Semaphore::new(CONNECTING),
+            pods: Mutex::default(),
+            gates: Mutex::default(),
+            figures: Mutex::default(),
+        };
+        Self { shared: Arc::new(shared), kept: Mutex::default() }
+    }
+
+    /// Keeps the memory of `at_sign`, as it is wanted now.
+    pub fn keep(&self, at_sign: &AtSign, server: &Server) {
+        let key = key(&server.namespace, &server.name);
+        let wanted = Wanted {
+            namespace: server.namespace.clone(),
+            name: server.name.clone(),
+            uid: server.uid.clone(),
+            generation: at_sign.metadata.generation,
+            tier: server.tier.clone().unwrap_or_else(|| BUILT_IN_TIER.to_owned()),
+            limits: server.memory,
+        };
+        let mut kept = lock(&self.kept);
+        if let Some(kept) = kept.get(&key) {
+            let mut before = lock(&kept.post.wanted);
+            if before.uid == wanted.uid {
+                if **before != wanted {
+                    *before = Arc::new(wanted);
+                    kept.post.nudge.notify_one();
+                }
+                return;
+            }
+        }
+        let post = Arc::new(Post { wanted: Mutex::new(Arc::new(wanted)), nudge: Notify::new() });
+        let keeper = Keeper::new(self.shared.clone(), key.clone(), post.clone(), at_sign);
+        let task = tokio::spawn(keeper.run()).abort_handle();
+        kept.insert(key, Kept { post, task });
+    }
+
+    /// Keeps it no more: it is gone, or nothing of it may be touched.
+    pub fn forget(&self, namespace: &str, name: &str) {
+        let key = key(namespace, name);
+        lock(&self.kept).remove(&key);
+        lock(&self.shared.figures).remove(&key);
+    }
+
+    /// How many servers are kept.
+    pub fn len(&self) -> usize {
+        lock(&self.kept).len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Sums by tier.
+    pub fn figures(&self) -> HashMap<String, MemoryOfTier> {
+        let mut sums: HashMap<String, MemoryOfTier> = HashMap::new();
+        for figures in lock(&self.shared.figures).values() {
+            let sum = sums.entry(figures.tier.as_ref().to_owned()).or_default();
+            sum.servers += 1;
+            sum.limit = sum.limit.saturating_add(figures.limit);
+            sum.needed = sum.needed.saturating_add(figures.need);
+            sum.at_cap += u64::from(figures.at_cap);
+            sum.blocked += u64::from(figures.blocked);
+        }
+        sums
+    }
+
+    fn shows(&self, pod: &Pod) -> Option<Key> {
+        let key = key_of(pod)?;
+        let view = PodView::of(pod);
+        let mut pods = lock(&self.shared.pods);
+        let changed = match view {
+            Some(view) => {
+                let before = pods.get(&key);
+                // Of two the younger: the other is on its way out.
+                let news = before.is_none_or(|before| {
+                    *before != view && (before.uid == view.uid || before.created <= view.created)
+                });
+                if news {
+                    pods.insert(key.clone(), view);
+                }
+                news
+            }
+            None => {
+                pods.get(&key).is_some_and(|before| Some(&before.uid) == pod.metadata.uid.as_ref())
+                    && pods.remove(&key).is_some()
+            }
+        };
+        drop(pods);
+        if changed {
+            self.nudge(&key);
+        }
+        Some(key)
+    }
+
+    fn lost(&self, pod: &Pod) {
+        let Some(key) = key_of(pod) else { return };
+        let mut pods = lock(&self.shared.pods);
+        if pods.get(&key).is_some_and(|view| Some(&view.uid) == pod.metadata.uid.as_ref()) {
+            pods.remove(&key);
+            drop(pods);
+            self.nudge(&key);
+        }
+    }
+
+    fn nudge(&self, key: &Key) {
+        if let Some(kept) = lock(&self.kept).get(key) {
+            kept.post.nudge.notify_one();
+        }
+    }
+}
+
+/// What one watch of pods brings into the fleet.
+pub struct PodFeed {
+    fleet: Arc<Fleet>,
+    namespace: Option<String>,
+    listed: HashSet<Key>,
+}
+
+impl PodFeed {
+    /// Of the pods in one namespace, or all.
+    pub fn new(fleet: Arc<Fleet>, namespace: Option<String>) -> Self {
+        Self { fleet, namespace, listed: HashSet::new() }
+    }
+
+    /// Takes an event.
+    pub fn take(&mut self, event: &Event<Pod>) {
+        match event {
+            Event::Init => self.listed.clear(),
+            Event::InitApply(pod) => self.listed.extend(self.fleet.shows(pod)),
+            Event::InitDone => {
+                let listed = std::mem::take(&mut self.listed);
+                let gone = |key: &Key| {
+                    self.namespace.as_deref().is_none_or(|namespace| namespace == key.0.as_ref())
+                        && !listed.contains(key)
+                };
+                let gone: Vec<Key> = lock(&self.fleet.shared.pods)
+                    .extract_if(|key, _| gone(key))
+                    .map(|(key, _)| key)
+                    .collect();
+                for key in gone {
+                    self.fleet.nudge(&key);
+                }
+            }
+            Event::Apply(pod) => {
+                self.fleet.shows(pod);
+            }
+            Event::Delete(pod) => self.fleet.lost(pod),
+        }
+    }
+}
+
+fn key(namespace: &str, name: &str) -> Key {
+    (namespace.into(), name.into())
+}
+
+/// Whose server's pod this is.
+fn key_of(pod: &Pod) -> Option<Key> {
+    let labels = pod.labels();
+    (labels.get(names::NAME)? == names::SECONDARY).then_some(())?;
+    Some(key(pod.metadata.namespace.as_deref()?, labels.get(names::INSTANCE)?))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

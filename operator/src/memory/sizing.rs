@@ -1,0 +1,354 @@
+//! What to do about one server's memory next, from its history and its pod as the API server shows it. Pure: a pod, a
+//! report or a refusal goes in, an act comes out. Nothing here must survive a restart of the operator: the pod says what
+//! was asked for and what came of it, and the status what was recommended.
+
+use atsign_crds::quantity;
+use jiff::{SignedDuration, Timestamp};
+
+use super::decide::{Decided, Decision, decide};
+use super::history::History;
+use super::ladder::Limits;
+use super::pod::{PodView, Resize};
+use super::policy::Policy;
+use super::resize::Refusal;
+
+/// How long the watch may take to show what was written.
+const ECHO: SignedDuration = SignedDuration::from_secs(5);
+/// How long a node may try a decrease that fails before it is taken back.
+const FAILING: SignedDuration = SignedDuration::from_secs(10);
+/// How long a node may say nothing of a resize.
+const SILENT: SignedDuration = SignedDuration::from_mins(1);
+
+/// What to do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Ask the API server for another size.
+    Resize {
+        /// The size.
+        to: u64,
+        /// Why, as the status says it.
+        why: Why,
+    },
+    /// Ask the server to live with less, and then the API server.
+    Shrink {
+        /// The size.
+        to: u64,
+    },
+}
+
+/// Why a size is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// The server needs it.
+    Need,
+    /// The server was killed for want of memory.
+    Killed,
+    /// A new pod gets what the one before had.
+    Restored,
+    /// The tier's or the AtSign's default is more than it has.
+    Default,
+    /// What was asked for does not fit, this may.
+    LessFits,
+    /// What was asked for failed, this is what it has.
+    TakenBack,
+    /// It needs less.
+    LessNeeded,
+}
+
+impl Why {
+    /// For metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Need => "need",
+            Self::Killed => "killed",
+            Self::Restored => "restored",
+            Self::Default => "default",
+            Self::LessFits => "less_fits",
+            Self::TakenBack => "taken_back",
+            Self::LessNeeded => "less_needed",
+        }
+    }
+}
+
+/// A size that cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// The size: larger than what the server has where growing is blocked, smaller where shrinking is.
+    pub size: u64,
+    /// One word, for the condition.
+    pub reason: &'static str,
+    /// What to do about it.
+    pub message: String,
+    /// When to try again; `None`: not with this pod.
+    pub until: Option<Timestamp>,
+}
+
+/// What comes next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Next {
+    /// What to do now.
+    pub act: Option<Act>,
+    /// When to look again though nothing was heard.
+    pub again: Option<Timestamp>,
+    /// What the memory should be.
+    pub decided: Decided,
+}
+
+/// What is known of one server's memory.
+#[derive(Clone, Debug)]
+pub struct Sizing {
+    /// Its need and its last changes.
+    pub history: History,
+    /// What cannot be had.
+    pub blocked: Option<Blocked>,
+    /// The pod that this is about.
+    pod: Option<String>,
+    /// The last time that it was killed, as far as it is taken account of.
+    killed: Option<Timestamp>,
+    /// What was asked for last, and when.
+    sent: Option<(u64, Timestamp)>,
+}
+
+impl Sizing {
+    /// Of a server that nothing is known of.
+    pub fn new(window: SignedDuration) -> Self {
+        Self { history: History::new(window), blocked: None, pod: None, killed: None, sent: None }
+    }
+
+    /// Whether an answer to what was asked for is still to come.
+    pub fn is_waiting(&self, pod: &PodView, now: Timestamp) -> bool {
+        self.echo(pod, now).is_some() || (pod.is_resizing() && self.blocked.is_none())
+    }
+
+    /// What to do about `pod`.
+    pub fn next(&mut self, pod: &PodView, limits: Limits, policy: &Policy, now: Timestamp) -> Next {
+        self.meet(pod, now);
+        let decided = decide(&self.history, limits, policy, now);
+        if let Some(until) = self.echo(pod, now) {
+            return Next { act: None, again: Some(until), decided };
+        }
+        let (act, again) = if pod.is_resizing() {
+            self.follow(pod, limits, policy, now)
+        } else {
+            self.begin(pod, &decided, limits, policy, now)
+        };
+        Next { act, again, decided }
+    }
+
+    /// The API server took what was asked for.
+    pub fn accepted(&mut self, to: u64, why: Why, now: Timestamp) {
+        self.sent = Some((to, now));
+        match why {
+            Why::Need | Why::Killed | Why::Restored | Why::Default => self.history.grown = Some(now),
+            Why::LessNeeded => self.history.shrunk = Some(now),
+            Why::LessFits | Why::TakenBack => {}
+        }
+    }
+
+    /// The API server refused it.
+    pub fn refused(&mut self, to: u64, refusal: &Refusal, policy: &Policy, now: Timestamp) {
+        let (reason, message) = match refusal {
+            // The watch will show what is there now; a server that cannot be asked is asked again.
+            Refusal::Replaced | Refusal::Unknown(_) => {
+                self.sent = None;
+                return;
+            }
+            Refusal::Quota(why) => (
+                "QuotaExceeded",
+                format!(
+                    "a quota or LimitRange of the namespace has no room for {}: {why}; raise it",
+                    quantity::display(to)
+                ),
+            ),
+            Refusal::Forbidden(why) => (
+                "Forbidden",
+                format!(
+                    "the operator may not resize pods: {why}; grant it `patch` on pods/resize, as the chart does"
+                ),
+            ),
+            Refusal::NotSupported(why) => (
+                "NotSupported",
+                format!(
+                    "this cluster cannot resize a running pod: {why}; Kubernetes 1.33 or newer grows, 1.34 or newer shrinks as well; until then the server keeps the size that it starts with"
+                ),
+            ),
+            Refusal::Other(why) => {
+                ("Refused", format!("the API server refused {}: {why}", quantity::display(to)))
+            }
+        };
+        // Of another size that would not be taken either.
+        let any =
+            matches!(refusal, Refusal::Forbidden(_) | Refusal::NotSupported(_)) && to > self.history.current;
+        let size = if any { self.history.current + 1 } else { to };
+        self.block(size, reason, message, now.checked_add(policy.retry_after).ok());
+    }
+
+    /// The server could not free enough to be shrunk.
+    pub fn cannot_shrink(&mut self, to: u64, why: &str, policy: &Policy, now: Timestamp) {
+        let message = format!(
+            "the server cannot be shrunk to {} now: {why}; it is tried again later",
+            quantity::display(to)
+        );
+        self.block(to, "ServerBusy", message, now.checked_add(policy.retry_after).ok());
+    }
+
+    fn meet(&mut self, pod: &PodView, now: Timestamp) {
+        let known = self.pod.as_deref() == Some(&pod.uid);
+        if !known {
+            self.pod = Some(pod.uid.clone());
+            self.blocked = None;
+            self.sent = None;
+            // What happened before anybody looked was dealt with then, or happens again.
+            self.killed = pod.killed;
+        }
+        self.history.current = pod.limit();
+        if pod.killed > self.killed {
+            self.killed = pod.killed;
+            self.history.was_killed(now);
+        }
+    }
+
+    /// Until when to wait for the watch to show what was asked for.
+    fn echo(&self, pod: &PodView, now: Timestamp) -> Option<Timestamp> {
+        let (to, sent) = self.sent?;
+        let until = sent.checked_add(ECHO).ok()?;
+        (pod.requested != to && until > now).then_some(until)
+    }
+
+    /// Nothing is under way: begins what is decided.
+    fn begin(
+        &mut self,
+        pod: &PodView,
+        decided: &Decided,
+        limits: Limits,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> (Option<Act>, Option<Timestamp>) {
+        self.sent = None;
+        let current = self.history.current;
+        let over = self.blocked.as_ref().is_some_and(|blocked| {
+            let outgrown = if blocked.size > current {
+                decided.recommended < blocked.size
+            } else {
+                decided.recommended > blocked.size
+            };
+            outgrown || blocked.size == current || blocked.until.is_some_and(|until| until <= now)
+        });
+        if over {
+            self.blocked = None;
+        }
+        let blocked = self.blocked.as_ref();
+        let until = blocked.and_then(|blocked| blocked.until);
+        let act = match decided.decision {
+            Decision::Stay => None,
+            Decision::Grow(to) => {
+                let to = match blocked {
+                    Some(blocked) if blocked.size > current => limits.between(current, blocked.size),
+                    _ => Some(to),
+                };
+                to.map(|to| Act::Resize { to, why: self.why(limits, policy) })
+            }
+            Decision::Shrink(to) => {
+                let blocked = blocked.is_some_and(|blocked| blocked.size < current);
+                // A pod that does not run yet has nothing to free.
+                (!blocked && pod.actual.is_some()).then_some(Act::Shrink { to })
+            }
+        };
+        (act, [decided.again, until].into_iter().flatten().min())
+    }
+
+    fn why(&self, limits: Limits, policy: &Policy) -> Why {
+        let current = self.history.current;
+        if policy.size_for(self.history.need()) > current {
+            Why::Need
+        } else if current < limits.default {
+            Why::Default
+        } else if self.killed.is_some() {
+            Why::Killed
+        } else {
+            Why::Restored
+        }
+    }
+
+    /// A resize is under way, or hangs.
+    fn follow(
+        &mut self,
+        pod: &PodView,
+        limits: Limits,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> (Option<Act>, Option<Timestamp>) {
+        let (current, requested) = (pod.limit(), pod.requested);
+        let size = quantity::display(requested);
+        let smaller = limits.between(current, requested);
+        let retry = now.checked_add(policy.retry_after).ok();
+        let due =
+            |since: Timestamp, after: SignedDuration| since.checked_add(after).ok().filter(|due| *due > now);
+        match &pod.resize {
+            Some(Resize::Infeasible { message }) => {
+                let message = format!("its node can never give it {size}: {message}; it keeps what it has");
+                self.block(requested, "Infeasible", message, None);
+                let (to, why) = smaller.map_or((current, Why::TakenBack), |to| (to, Why::LessFits));
+                (Some(Act::Resize { to, why }), None)
+            }
+            Some(Resize::Deferred { since, message }) => {
+                if let Some(due) = due(*since, policy.deferred_after) {
+                    return (None, Some(due));
+                }
+                let message = format!(
+                    "its node has no room for {size}: {message}; the server goes on with {} and gets more as soon as there is room; to make room, move other pods away",
+                    quantity::display(current)
+                );
+                self.block(requested, "NodeFull", message, retry);
+                // The last step stays asked for: the node gives it once it can.
+                (smaller.map(|to| Act::Resize { to, why: Why::LessFits }), None)
+            }
+            Some(Resize::Failing { since, message }) if requested < current => {
+                if let Some(due) = due(*since, FAILING) {
+                    return (None, Some(due));
+                }
+                let message =
+                    format!("the node cannot take it down to {size}: {message}; it is tried again later");
+                self.block(requested, "KubeletError", message, retry);
+                (Some(Act::Resize { to: current, why: Why::TakenBack }), None)
+            }
+            Some(Resize::Failing { message, .. }) => {
+                let message =
+                    format!("the node tries to give it {size} and fails: {message}; see the kubelet's log");
+                self.block(requested, "KubeletError", message, retry);
+                (None, None)
+            }
+            Some(Resize::InProgress) | None => {
+                // Asked for by whoever was operator before, or by somebody else.
+                let (_, since) = *self
+                    .sent
+                    .insert(self.sent.filter(|(to, _)| *to == requested).unwrap_or((requested, now)));
+                if let Some(due) = due(since, SILENT) {
+                    return (None, Some(due));
+                }
+                let message = format!(
+                    "its node was asked for {size} and says nothing; look at node {}",
+                    pod.node.as_deref().unwrap_or("(none)")
+                );
+                self.block(requested, "KubeletSilent", message, retry);
+                (None, None)
+            }
+        }
+    }
+
+    fn block(&mut self, size: u64, reason: &'static str, message: String, until: Option<Timestamp>) {
+        // Of a larger and a smaller step that do not fit the smaller says more.
+        let size = match &self.blocked {
+            Some(blocked) if size > self.history.current && blocked.reason == reason => {
+                size.min(blocked.size)
+            }
+            _ => size,
+        };
+        // Nodes count bytes in their messages, and a status is not written for each.
+        let message = match self.blocked.take() {
+            Some(blocked) if (blocked.size, blocked.reason) == (size, reason) => blocked.message,
+            _ => message,
+        };
+        self.blocked = Some(Blocked { size, reason, message, until });
+    }
+}
