@@ -4,7 +4,9 @@
 #![allow(dead_code, unreachable_pub, reason = "every test file uses its own part of this")]
 
 pub mod faults;
+pub mod node;
 pub mod played;
+pub mod server;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -27,6 +29,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use faults::Faults;
+use node::Node;
 
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -60,6 +63,26 @@ pub struct World {
 impl Drop for World {
     fn drop(&mut self) {
         self.played.abort();
+    }
+}
+
+/// A node that ends with the test.
+pub struct Pods {
+    node: Node,
+    running: JoinHandle<()>,
+}
+
+impl std::ops::Deref for Pods {
+    type Target = Node;
+
+    fn deref(&self) -> &Node {
+        &self.node
+    }
+}
+
+impl Drop for Pods {
+    fn drop(&mut self) {
+        self.running.abort();
     }
 }
 
@@ -117,15 +140,13 @@ impl World {
     }
 
     pub async fn operator_with(&self, faults: Faults) -> Operator {
-        let options = Options::parse_from([
-            "atsign-operator",
-            "--namespace",
-            &self.system,
-            "--watch-namespace",
-            &self.namespace,
-            "--resync",
-            "3600",
-        ]);
+        self.operator_as(faults, &[]).await
+    }
+
+    /// The same with more flags.
+    pub async fn operator_as(&self, faults: Faults, flags: &[&str]) -> Operator {
+        let always = ["atsign-operator", "--namespace", &self.system, "--watch-namespace", &self.namespace];
+        let options = Options::parse_from([&always, ["--resync", "3600"].as_slice(), flags].concat());
         let metrics = Arc::new(Metrics::default());
         let client =
             ClientBuilder::try_from(config().await).expect("a client").with_layer(&faults.clone()).build();
@@ -272,6 +293,12 @@ impl World {
         found
     }
 
+    /// Starts a node that runs this world's pods.
+    pub fn node(&self) -> Pods {
+        let (node, running) = Node::start(self.client.clone(), self.namespace.clone());
+        Pods { node, running }
+    }
+
     /// From now on no other controller does anything.
     pub fn stop_playing(&self) {
         self.played.abort();
@@ -358,6 +385,7 @@ pub fn resource(kind: &str) -> ApiResource {
         "ConfigMap" => ("", "v1", "configmaps"),
         "PersistentVolume" => ("", "v1", "persistentvolumes"),
         "PersistentVolumeClaim" => ("", "v1", "persistentvolumeclaims"),
+        "LimitRange" => ("", "v1", "limitranges"),
         "Pod" => ("", "v1", "pods"),
         "Secret" => ("", "v1", "secrets"),
         "Service" => ("", "v1", "services"),

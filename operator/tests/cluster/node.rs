@@ -1,0 +1,243 @@
+//! A node as the API server shows it: pods of Deployments, on loopback addresses, with a played server in each. What it
+//! does with a resize is the test's to say.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use atsign_crds::quantity;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt as _};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use super::server::Server;
+
+/// What a node does with a resize.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Does {
+    /// It gives what is asked for.
+    Give,
+    /// It gives what is at most this many bytes, and puts off what is more.
+    GiveUpTo(u64),
+    /// It says that it can never give more than this many bytes.
+    NeverMoreThan(u64),
+    /// It tries decreases and fails.
+    FailToShrink,
+    /// It says nothing.
+    Nothing,
+}
+
+/// Addresses of this process's servers: no other test program runs at the same time in the same network by them.
+static ADDRESSES: AtomicU32 = AtomicU32::new(0);
+
+/// A node that has the pods of one namespace.
+#[derive(Clone)]
+pub struct Node {
+    client: Client,
+    namespace: String,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    does: Does,
+    /// By the name of the AtSign.
+    servers: HashMap<String, Server>,
+    pods: u32,
+    /// Every size that was asked for, in order.
+    asked: Vec<String>,
+}
+
+impl Node {
+    /// Of the pods of this namespace; it runs until the handle is aborted.
+    pub fn start(client: Client, namespace: String) -> (Self, JoinHandle<()>) {
+        let state = State { does: Does::Give, servers: HashMap::new(), pods: 0, asked: Vec::new() };
+        let node = Self { client, namespace, state: Arc::new(Mutex::new(state)) };
+        let running = tokio::spawn({
+            let node = node.clone();
+            async move {
+                loop {
+                    // Whatever fails, an object went or changed meanwhile, is tried again next time.
+                    let _ = node.start_pods().await;
+                    let _ = node.keep_pods().await;
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        });
+        (node, running)
+    }
+
+    pub fn does(&self, does: Does) {
+        self.state().does = does;
+    }
+
+    /// From now on the server of this AtSign needs so much.
+    pub fn needs(&self, name: &str, bytes: u64) {
+        self.state().servers[name].needs(bytes);
+    }
+
+    /// What a played server counted.
+    pub fn server<T>(&self, name: &str, what: impl FnOnce(&Server) -> T) -> Option<T> {
+        self.state().servers.get(name).map(what)
+    }
+
+    /// Every size that pods asked for, in order.
+    pub fn asked(&self) -> Vec<String> {
+        self.state().asked.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic")
+    }
+
+    fn pods(&self) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The server of this AtSign was killed for want of memory and starts again.
+    pub async fn kill(&self, name: &str) {
+        let pod = self.pod(name).await.expect("a pod");
+        let mut status = serde_json::to_value(&pod.status).expect("JSON")["containerStatuses"][0].clone();
+        status["lastState"] = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled", "finishedAt": now(), "startedAt": now()}});
+        status["restartCount"] = json!(status["restartCount"].as_i64().unwrap_or_default() + 1);
+        self.patch(&pod.name_any(), &json!({"containerStatuses": [status]})).await.expect("patch");
+    }
+
+    /// The pod of an AtSign.
+    pub async fn pod(&self, name: &str) -> Option<Pod> {
+        let selector = ListParams::default().labels(&format!("app.kubernetes.io/instance={name}"));
+        let pods = self.pods().list(&selector).await.expect("list pods");
+        pods.items.into_iter().find(|pod| pod.metadata.deletion_timestamp.is_none())
+    }
+
+    pub async fn delete(&self, name: &str) {
+        let pod = self.pod(name).await.expect("a pod");
+        self.pods().delete(&pod.name_any(), &DeleteParams::default()).await.expect("delete");
+    }
+
+    async fn patch(&self, name: &str, status: &Value) -> kube::Result<()> {
+        let patch = Patch::Merge(json!({"status": status}));
+        self.pods().patch_status(name, &PatchParams::default(), &patch).await.map(drop)
+    }
+
+    /// Deployments' controllers, scheduler, and the kubelet that starts a pod.
+    async fn start_pods(&self) -> kube::Result<()> {
+        let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), &self.namespace);
+        let pods = self.pods().list(&ListParams::default()).await?;
+        for deployment in deployments.list(&ListParams::default()).await? {
+            let name = deployment.name_any();
+            let spec = deployment.spec.unwrap_or_default();
+            let there = pods.iter().any(|pod| pod.labels().get("app.kubernetes.io/instance") == Some(&name));
+            if there || spec.replicas == Some(0) {
+                continue;
+            }
+            let number = {
+                let mut state = self.state();
+                state.pods += 1;
+                state.pods
+            };
+            let mut pod = serde_json::to_value(spec.template).expect("JSON");
+            pod["metadata"]["name"] = json!(format!("{name}-{number}"));
+            pod["spec"]["nodeName"] = json!("node");
+            let pod = serde_json::from_value(pod).expect("a pod");
+            let pod = self.pods().create(&PostParams::default(), &pod).await?;
+            let part = ADDRESSES.fetch_add(1, Ordering::Relaxed);
+            let process = std::process::id() % 200;
+            let [_, _, high, low] = part.to_be_bytes();
+            let ip = Ipv4Addr::new(127, u8::try_from(process).expect("less than 200") + 50, high, low);
+            let server = Server::start(ip, requested(&pod)).await;
+            self.state().servers.insert(name.clone(), server);
+            let running = json!({"name": "secondary", "image": "i", "imageID": "i", "ready": true, "started": true,
+                "restartCount": 0, "state": {"running": {"startedAt": now()}}, "resources": resources(&pod)});
+            let ready = json!({"type": "Ready", "status": "True", "lastTransitionTime": now()});
+            let status = json!({"phase": "Running", "podIP": ip.to_string(), "podIPs": [{"ip": ip.to_string()}],
+                "conditions": [ready], "containerStatuses": [running]});
+            self.patch(&pod.name_any(), &status).await?;
+        }
+        Ok(())
+    }
+
+    /// The kubelet that resizes pods and ends them.
+    async fn keep_pods(&self) -> kube::Result<()> {
+        for pod in self.pods().list(&ListParams::default()).await? {
+            let name = pod.name_any();
+            if pod.metadata.deletion_timestamp.is_some() {
+                let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+                self.pods().delete(&name, &at_once).await?;
+                continue;
+            }
+            self.resize(&pod).await?;
+        }
+        Ok(())
+    }
+
+    async fn resize(&self, pod: &Pod) -> kube::Result<()> {
+        let status = serde_json::to_value(&pod.status).expect("JSON");
+        let given = status["containerStatuses"][0]["resources"]["limits"]["memory"].as_str();
+        let Some(given) = given.and_then(quantity::bytes) else { return Ok(()) };
+        let wanted = requested(pod);
+        let size = quantity::display(wanted);
+        let says = |type_: &str, reason: &str| {
+            json!({"type": type_, "status": "True", "reason": reason, "lastTransitionTime": now(),
+                "observedGeneration": pod.metadata.generation,
+                "message": "Node didn't have enough resource: memory, requested: 1, used: 2, capacity: 3"})
+        };
+        let does = self.state().does;
+        let condition = match does {
+            Does::Nothing => return Ok(()),
+            Does::GiveUpTo(most) if wanted > most => Some(says("PodResizePending", "Deferred")),
+            Does::NeverMoreThan(most) if wanted > most => Some(says("PodResizePending", "Infeasible")),
+            Does::FailToShrink if wanted < given => Some(says("PodResizeInProgress", "Error")),
+            _ => None,
+        };
+        {
+            let mut state = self.state();
+            if wanted != given && state.asked.last() != Some(&size) {
+                state.asked.push(size);
+            }
+        }
+        let mut conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.retain(|condition| {
+            !condition["type"].as_str().is_some_and(|type_| type_.starts_with("PodResize"))
+        });
+        let before = status["conditions"].as_array().map_or(0, Vec::len);
+        if let Some(condition) = condition {
+            let known = status["conditions"].as_array().into_iter().flatten().any(|known| {
+                ["type", "reason", "observedGeneration"].iter().all(|key| known[key] == condition[key])
+            });
+            if known {
+                return Ok(());
+            }
+            conditions.push(condition);
+            return self.patch(&pod.name_any(), &json!({"conditions": conditions})).await;
+        }
+        if wanted == given && conditions.len() == before {
+            return Ok(());
+        }
+        let mut container = status["containerStatuses"][0].clone();
+        container["resources"] = resources(pod);
+        let status = json!({"conditions": conditions, "containerStatuses": [container]});
+        self.patch(&pod.name_any(), &status).await?;
+        let name = &pod.labels()["app.kubernetes.io/instance"];
+        if let Some(server) = self.state().servers.get(name) {
+            server.has(wanted);
+        }
+        Ok(())
+    }
+}
+
+fn resources(pod: &Pod) -> Value {
+    serde_json::to_value(pod).expect("JSON")["spec"]["containers"][0]["resources"].clone()
+}
+
+fn requested(pod: &Pod) -> u64 {
+    resources(pod)["limits"]["memory"].as_str().and_then(quantity::bytes).expect("a memory limit")
+}
+
+fn now() -> String {
+    jiff::Timestamp::from_second(jiff::Timestamp::now().as_second()).expect("a time").to_string()
+}
