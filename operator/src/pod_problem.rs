@@ -93,6 +93,9 @@ fn unscheduled(pod: &Pod) -> Option<String> {
 fn waiting(pod: &Pod, namespace: &str, name: &str) -> Option<Because> {
     let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
     statuses.iter().find_map(|status| {
+        if let Some(because) = too_small(status) {
+            return Some(because);
+        }
         let waiting = status.state.as_ref()?.waiting.as_ref()?;
         match waiting.reason.as_deref()? {
             "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => Some(Because::new(
@@ -113,6 +116,32 @@ fn waiting(pod: &Pod, namespace: &str, name: &str) -> Option<Because> {
     })
 }
 
+/// Some container runtimes start nothing in as little memory as our servers need. They say so each in its own words.
+fn too_small(status: &ContainerStatus) -> Option<Because> {
+    let state = status.state.as_ref()?;
+    let waiting = state.waiting.as_ref().and_then(|waiting| waiting.message.as_deref());
+    let ended = [Some(state), status.last_state.as_ref()].into_iter().flatten();
+    // A container that ran and was killed ended for another reason.
+    let ended = ended.filter_map(|state| state.terminated.as_ref());
+    let unstarted = ended.filter(|ended| ended.reason.as_deref() != Some("OOMKilled"));
+    let said = waiting.into_iter().chain(unstarted.filter_map(|ended| ended.message.as_deref()));
+    said.into_iter().find_map(|said| {
+        let what = if said.contains("too low; should be at least") {
+            "CRI-O takes no container under 12Mi unless its runtime is crun"
+        } else if said.contains("memory limit too low?") || said.contains("unable to set memory limit to") {
+            "the node's container runtime needs more than that to start it"
+        } else {
+            return None;
+        };
+        Some(Because::new(
+            "MemoryBelowRuntimeMinimum",
+            format!(
+                "the node cannot start a container with so little memory: {what}; use crun (the tier's pod.runtimeClassName, or container_min_memory in crio.conf), or start with more: memory.default 12Mi"
+            ),
+        ))
+    })
+}
+
 fn crash(status: &ContainerStatus, namespace: &str, name: &str) -> Because {
     let ended = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
     if ended.is_some_and(|ended| ended.reason.as_deref() == Some("OOMKilled")) {
@@ -128,4 +157,36 @@ fn crash(status: &ContainerStatus, namespace: &str, name: &str) -> Because {
             "the server ends with {code} as soon as it starts; see why: kubectl logs -n {namespace} deployment/{name} --previous"
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn reason(state: &Value, last: &Value) -> Option<&'static str> {
+        let pod = json!({"metadata": {"name": "alice-1"}, "status": {"containerStatuses": [{"name": "secondary",
+            "image": "i", "imageID": "", "ready": false, "restartCount": 3, "state": state, "lastState": last}]}});
+        let pod: Pod = serde_json::from_value(pod).expect("a pod");
+        waiting(&pod, "home", "alice").map(|because| because.reason)
+    }
+
+    #[test]
+    fn a_runtime_that_needs_more_memory_to_start_anything_is_understood() {
+        let waits = |reason: &str, message: &str| json!({"waiting": {"reason": reason, "message": message}});
+        let crio = "set memory limit 6291456 too low; should be at least 12582912 bytes";
+        assert_eq!(
+            reason(&waits("CreateContainerError", crio), &json!({})),
+            Some("MemoryBelowRuntimeMinimum")
+        );
+        let runc = json!({"terminated": {"exitCode": 128, "reason": "StartError", "message":
+            "failed to create containerd task: container init was OOM-killed (memory limit too low?)"}});
+        assert_eq!(reason(&waits("CrashLoopBackOff", ""), &runc), Some("MemoryBelowRuntimeMinimum"));
+        let killed = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}});
+        assert_eq!(reason(&waits("CrashLoopBackOff", ""), &killed), Some("OutOfMemory"));
+        assert_eq!(
+            reason(&waits("CreateContainerError", "no such file"), &json!({})),
+            Some("ContainerFailed")
+        );
+    }
 }

@@ -67,7 +67,7 @@ async fn publish(context: &Context, at_sign: &AtSign, status: &AtSignStatus) {
 }
 
 /// Reasons that are worth a warning though the server may come up by itself.
-const TROUBLES: [&str; 10] = [
+const TROUBLES: [&str; 11] = [
     "ApplyRefused",
     "StorageJobFailed",
     "PodRefused",
@@ -75,6 +75,7 @@ const TROUBLES: [&str; 10] = [
     "ImagePullFailed",
     "CrashLoop",
     "OutOfMemory",
+    "MemoryBelowRuntimeMinimum",
     "PodConfigInvalid",
     "ContainerFailed",
     "DeletionBlocked",

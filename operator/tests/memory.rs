@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cluster::faults::Faults;
 use cluster::node::Does;
+use cluster::server::Server;
 use cluster::{Operator, Pods, World};
 use serde_json::{Value, json};
 
@@ -113,7 +114,7 @@ async fn a_server_that_needs_more_gets_the_step_that_fits_and_gives_it_back() {
 
     story.node.needs("alice", 2 * MI);
     story.until_size("6Mi").await;
-    let shrinks = story.node.server("alice", |server| server.shrinks()).expect("a server");
+    let shrinks = story.node.server("alice", Server::shrinks).expect("a server");
     let secret = story.world.get("Secret", "alice-admin").await.expect("the Secret");
     let token: k8s_openapi::ByteString =
         serde_json::from_value(secret["data"]["token"].clone()).expect("a token");
@@ -141,7 +142,7 @@ async fn at_the_cap_the_status_says_so_and_nobody_spins() {
 
 impl Story {
     fn requests(&self) -> u64 {
-        self.node.server("alice", |server| server.requests()).expect("a server")
+        self.node.server("alice", Server::requests).expect("a server")
     }
 }
 
@@ -274,7 +275,7 @@ async fn a_pod_that_comes_back_has_its_size_at_once() {
     story.until("without a pod, or with the next", |status| status["memory"]["current"] != "12Mi").await;
     let status = story.until_size("12Mi").await;
     assert_eq!(status["memory"]["lastResizeReason"], "from 6Mi to 12Mi: that is what it needed before");
-    assert_eq!(story.node.server("alice", |server| server.shrinks()), Some(Vec::new()));
+    assert_eq!(story.node.server("alice", Server::shrinks), Some(Vec::new()));
     story.end().await;
 }
 

@@ -114,6 +114,15 @@ impl Node {
         pods.items.into_iter().find(|pod| pod.metadata.deletion_timestamp.is_none())
     }
 
+    /// Returns once the pod of an AtSign runs.
+    pub async fn started(&self, name: &str) {
+        let runs = async || self.pod(name).await?.status?.container_statuses;
+        while runs().await.is_none() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Deletes the pod of an AtSign; another takes its place.
     pub async fn delete(&self, name: &str) {
         let pod = self.pod(name).await.expect("a pod");
         self.pods().delete(&pod.name_any(), &DeleteParams::default()).await.expect("delete");
