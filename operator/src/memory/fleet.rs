@@ -161,7 +161,7 @@ impl Fleet {
         }
         let post = Arc::new(Post { wanted: Mutex::new(Arc::new(wanted)), nudge: Notify::new() });
         let keeper = Keeper::new(self.shared.clone(), key.clone(), post.clone(), at_sign);
-        let task = tokio::spawn(keeper.run()).abort_handle();
+        let task = tokio::spawn(Box::new(keeper).run()).abort_handle();
         kept.insert(key, Kept { post, task });
     }
 
@@ -294,4 +294,27 @@ fn key_of(pod: &Pod) -> Option<Key> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+impl Fleet {
+    pub(super) fn of_test(client: Client, policy: Policy) -> Self {
+        let reporter = kube::runtime::events::Reporter::from("test");
+        Self::new(client.clone(), Recorder::new(client, reporter), Arc::default(), policy)
+    }
+
+    /// A keeper of an AtSign that is nowhere.
+    pub(super) fn keeper_of_test(&self) -> Keeper {
+        let at_sign = AtSign::new("alice", atsign_crds::AtSignSpec::default());
+        let wanted = Wanted {
+            namespace: "home".to_owned(),
+            name: "alice".to_owned(),
+            uid: "u".to_owned(),
+            generation: None,
+            tier: BUILT_IN_TIER.to_owned(),
+            limits: Limits { default: 6 << 20, cap: 24 << 20 },
+        };
+        let post = Arc::new(Post { wanted: Mutex::new(Arc::new(wanted)), nudge: Notify::new() });
+        Keeper::new(self.shared.clone(), key("home", "alice"), post, &at_sign)
+    }
 }

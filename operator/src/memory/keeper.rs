@@ -106,7 +106,7 @@ impl Keeper {
     }
 
     /// Keeps for ever.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self: Box<Self>) {
         loop {
             // Boxed, so that the memory of a turn is held only during one.
             let again = Box::pin(self.turn()).await;
@@ -241,7 +241,8 @@ impl Keeper {
         };
         let over = u128::from(usage.needed) * 10_000 >= u128::from(above) * u128::from(usage.limit.max(1));
         // A sixth of the window, so that what is forgotten at its end is known by then.
-        let wait = policy.wait.min(policy.shrink_window / 6).max(SignedDuration::from_secs(1));
+        let wait = policy.wait.min(policy.shrink_window / 6);
+        let wait = wait.clamp(SignedDuration::from_secs(1), SignedDuration::from_hours(1));
         let mark = Mark { above, seen: over.then_some(usage.needed), wait: wait.unsigned_abs() };
         let answer = {
             let _slot = self.shared.connecting.acquire().await;
@@ -344,7 +345,9 @@ impl Keeper {
         }
         let sentence = change.sentence();
         let reason = if grown { "MemoryGrown" } else { "MemoryShrunk" };
-        self.publish(wanted, EventType::Normal, reason, &format!("memory {sentence}")).await;
+        let action =
+            format!("ResizeFrom{}To{}", quantity::display(change.from), quantity::display(change.to));
+        self.publish(wanted, EventType::Normal, &action, reason, &format!("memory {sentence}")).await;
         self.said.memory.last_resize_reason = Some(sentence);
         // Said in the next report, with the size.
         self.said.memory.current = None;
@@ -379,7 +382,7 @@ impl Keeper {
                 && self.said.reason(type_).map(|before| &before.reason) != Some(&condition.reason)
             {
                 let reason = if type_ == RESIZE_BLOCKED { &condition.reason } else { type_ };
-                self.publish(wanted, EventType::Warning, reason, &condition.message).await;
+                self.publish(wanted, EventType::Warning, "Resize", reason, &condition.message).await;
             }
         }
         let api: Api<AtSign> = Api::namespaced(self.shared.client.clone(), &wanted.namespace);
@@ -405,12 +408,13 @@ impl Keeper {
     }
 
     /// An Event is a courtesy: what it tells stands in the status too.
-    async fn publish(&self, wanted: &Wanted, type_: EventType, reason: &str, note: &str) {
+    async fn publish(&self, wanted: &Wanted, type_: EventType, action: &str, reason: &str, note: &str) {
         let event = Event {
             type_,
             reason: reason.to_owned(),
             note: Some(note.chars().take(250).collect()),
-            action: "Resize".to_owned(),
+            // Events of one action are counted together and keep the first one's words.
+            action: action.to_owned(),
             secondary: None,
         };
         let about = ObjectReference {
@@ -436,4 +440,22 @@ fn spread(window: SignedDuration, key: &Key) -> SignedDuration {
 
 fn instant(at: Timestamp, now: Timestamp) -> Instant {
     Instant::now() + Duration::try_from(at.duration_since(now)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+
+    use crate::memory::fleet::Fleet;
+    use crate::memory::policy::Policy;
+
+    #[tokio::test]
+    async fn a_keeper_at_rest_takes_little() {
+        let nobody = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("nobody is there"))
+        });
+        let fleet = Fleet::of_test(kube::Client::new(nobody, "default"), Policy::standard());
+        let keeper = Box::new(fleet.keeper_of_test());
+        let bytes = size_of_val(&*keeper) + size_of_val(&keeper.run());
+        assert!(bytes <= 2048, "{bytes} bytes");
+    }
 }

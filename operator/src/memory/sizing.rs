@@ -14,8 +14,9 @@ use super::resize::Refusal;
 
 /// How long the watch may take to show what was written.
 const ECHO: SignedDuration = SignedDuration::from_secs(5);
-/// How long a node may try a decrease that fails before it is taken back.
-const FAILING: SignedDuration = SignedDuration::from_secs(10);
+/// How long a node may try a decrease that fails before it is taken back. It looks at figures that may be this old, so the
+/// first failure is often of what the server had before it made room.
+const FAILING: SignedDuration = SignedDuration::from_secs(15);
 /// How long a node may say nothing of a resize.
 const SILENT: SignedDuration = SignedDuration::from_mins(1);
 
@@ -107,12 +108,21 @@ pub struct Sizing {
     killed: Option<Timestamp>,
     /// What was asked for last, and when.
     sent: Option<(u64, Timestamp)>,
+    /// Decreases that failed since it has the memory that it has.
+    failures: u8,
 }
 
 impl Sizing {
     /// Of a server that nothing is known of.
     pub fn new(window: SignedDuration) -> Self {
-        Self { history: History::new(window), blocked: None, pod: None, killed: None, sent: None }
+        Self {
+            history: History::new(window),
+            blocked: None,
+            pod: None,
+            killed: None,
+            sent: None,
+            failures: 0,
+        }
     }
 
     /// Whether an answer to what was asked for is still to come.
@@ -201,7 +211,10 @@ impl Sizing {
             // What happened before anybody looked was dealt with then, or happens again.
             self.killed = pod.killed;
         }
-        self.history.current = pod.limit();
+        if self.history.current != pod.limit() {
+            self.history.current = pod.limit();
+            self.failures = 0;
+        }
         if pod.killed > self.killed {
             self.killed = pod.killed;
             self.history.was_killed(now);
@@ -307,9 +320,14 @@ impl Sizing {
                 if let Some(due) = due(*since, FAILING) {
                     return (None, Some(due));
                 }
-                let message =
-                    format!("the node cannot take it down to {size}: {message}; it is tried again later");
-                self.block(requested, "KubeletError", message, retry);
+                self.failures = self.failures.saturating_add(1);
+                if self.failures > 1 {
+                    let message =
+                        format!("the node cannot take it down to {size}: {message}; it is tried again later");
+                    self.block(requested, "KubeletError", message, retry);
+                }
+                // Nothing was changed that would have to cool down.
+                self.history.shrunk = None;
                 (Some(Act::Resize { to: current, why: Why::TakenBack }), None)
             }
             Some(Resize::Failing { message, .. }) => {

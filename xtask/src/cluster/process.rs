@@ -19,6 +19,9 @@ use super::tools::{last_lines, short};
 /// The environment variable that holds the mark.
 const MARK: &str = "ATSIGN_CLUSTER_PROCESS";
 
+/// How long a busy machine may take to start a process.
+const STARTING: Duration = Duration::from_secs(30);
+
 /// How long a process may take to end by itself.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -123,7 +126,7 @@ impl Process {
             .spawn()
             .context("running setsid (Debian package util-linux)")?;
         let start = Instant::now();
-        while start.elapsed() < Duration::from_millis(150) {
+        while start.elapsed() < STARTING {
             if let Some(status) = child.try_wait()? {
                 let log = cluster.log(self.name);
                 anyhow::bail!(
@@ -138,7 +141,11 @@ impl Process {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        Ok(())
+        anyhow::bail!(
+            "{} did not start within {STARTING:?}; its log is {}",
+            self.name,
+            cluster.log(self.name).display()
+        )
     }
 }
 
