@@ -224,10 +224,14 @@ fn what_next(target: &Target) -> Result<()> {
   {kubectl} get secret alice-activation -o jsonpath='{{.data.cram}}' | base64 -d
                                            the secret for an SDK's first login"
     );
-    if let Target::Embedded(_) = target {
+    if let Target::Embedded(cluster) = target {
+        let name = match cluster.name() {
+            "atsign" => String::new(),
+            name => format!(" --name {name}"),
+        };
         eprintln!(
-            "  cargo xtask enter -- bash                a shell inside the cluster's network
-  cargo xtask down                         takes everything away"
+            "  cargo xtask enter{name} -- bash                a shell inside the cluster's network
+  cargo xtask down{name}                         takes everything away"
         );
     }
     Ok(())
