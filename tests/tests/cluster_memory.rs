@@ -257,7 +257,7 @@ fn memory_climbs_to_the_cap_and_comes_back_while_clients_stay_connected() -> Res
         "get",
         "events",
         "-o",
-        "jsonpath={.items[?(@.reason==\"MemoryGrown\")].note}",
+        "jsonpath={.items[?(@.reason==\"MemoryGrown\")].message}",
     ])?;
     ensure!(grown.contains("to 24Mi: the server needs"), "no Event tells it: {grown}");
     Ok(())

@@ -7,6 +7,7 @@ mod host;
 mod image;
 mod local;
 mod nfs;
+mod plot;
 mod progress;
 mod prove;
 mod servers;

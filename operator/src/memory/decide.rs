@@ -247,6 +247,30 @@ mod tests {
     }
 
     #[test]
+    fn a_recorded_run_climbs_to_the_cap_and_comes_back() {
+        let mut server = Server::of(LIMITS);
+        server.policy.grow_cool_down = SignedDuration::from_secs(3);
+        server.policy.shrink_cool_down = SignedDuration::from_secs(10);
+        server.history = History::new(SignedDuration::from_secs(30));
+        server.history.current = 6 * MI;
+        for line in include_str!("../../../docs/memory-run.txt").lines().filter(|line| !line.starts_with('#'))
+        {
+            let figures: Vec<f64> = line.split(' ').map(|it| it.parse().expect("a figure")).collect();
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "kibibytes and seconds"
+            )]
+            let (second, need) = (figures[0] as i64, figures[2] as u64 * 1024);
+            server.needs(need, second);
+        }
+        let decisions: Vec<_> = server.changes.iter().map(|(_, decision)| *decision).collect();
+        // Heard of twice a second, it goes straight from 8Mi to 16Mi.
+        let grown = [8, 16, 24].map(|size| Decision::Grow(size * MI));
+        assert_eq!(decisions, [grown.as_slice(), &[Decision::Shrink(6 * MI)]].concat());
+    }
+
+    #[test]
     fn a_server_speaks_up_where_it_needs_another_step() {
         let mark_at = |current: u64, need: u64| {
             let mut history = History::new(policy().shrink_window);
