@@ -3,10 +3,12 @@
 mod bench;
 mod cluster;
 mod generate;
+mod guest;
 mod host;
 mod image;
 mod local;
 mod nfs;
+mod packages;
 mod plot;
 mod progress;
 mod prove;

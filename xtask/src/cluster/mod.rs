@@ -29,7 +29,7 @@ use crate::{host, image, nfs};
 /// Something cannot be installed, built or started; the error says what to do.
 pub(crate) fn up(cluster: &Cluster) -> Result<()> {
     host::prepare()?;
-    nfs::prepare(cluster.cache())?;
+    nfs::PROGRAMS.prepare(cluster.cache())?;
     tools::prepare(cluster)?;
     step("cluster", &format!("{}: network namespace and keys", cluster.name()), || {
         traces::remember(cluster)?;

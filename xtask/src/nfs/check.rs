@@ -17,7 +17,7 @@ use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::{Server, mount, prepare, stores};
+use super::{PROGRAMS, Server, mount, stores};
 
 /// Who runs in the cluster's pods.
 const POD_USER: u32 = 65532;
@@ -27,7 +27,7 @@ const POD_USER: u32 = 65532;
 /// # Errors
 /// The first that fails, or what kept the checks from running: not root, no Go, no packages.
 pub(crate) fn check(cache: &Path) -> Result<u64> {
-    prepare(cache)?;
+    PROGRAMS.prepare(cache)?;
     let mut passed =
         go_tests("nfs-provisioner")?.run(|tests| Command::new(tests), |_| bail!("there is no server"))?;
     let bench = Bench::new(cache)?;

@@ -13,7 +13,6 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
 use super::daemon::Daemon;
-use super::packages;
 
 const PORTMAPPER_PORT: u16 = 111;
 const NFS_PORT: u16 = 2049;
@@ -28,7 +27,7 @@ pub(crate) struct Server {
     pub(crate) ip: Ipv4Addr,
     /// The cluster's state: the server keeps everything in `nfs/` below it, its pid in `nfs/ganesha.nfsd.pid`.
     pub(crate) state: PathBuf,
-    /// Where [`super::prepare`] put the programs.
+    /// Where [`super::PROGRAMS`] put the programs.
     pub(crate) cache: PathBuf,
 }
 
@@ -50,7 +49,7 @@ impl Server {
         }
         ensure!(!run.starts_with("/run"), "the NFS server hides /run from itself: no state can be there");
         fs::set_permissions(self.export(), fs::Permissions::from_mode(0o755))?;
-        let programs = packages::folder(&self.cache);
+        let programs = super::PROGRAMS.folder(&self.cache);
         let word = |path: PathBuf| path.display().to_string();
 
         let (rpcbind, ganesha) = (self.rpcbind(), self.ganesha());

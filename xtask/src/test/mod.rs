@@ -3,6 +3,7 @@
 mod binaries;
 mod fuzz;
 mod hello;
+mod kernel_nfs;
 mod local;
 mod sdk;
 
@@ -67,12 +68,14 @@ enum Suite {
     Sdk,
     /// Every fuzz target for a short time; needs a nightly toolchain
     Fuzz,
+    /// One writer on the kernel's own NFS, in a guest of user-mode-linux
+    KernelNfs,
 }
 
 impl Suite {
     /// Whether it runs only when it is asked for by name, or in the soak: its tools are not on every machine.
     fn is_special(self) -> bool {
-        matches!(self, Self::Fuzz)
+        matches!(self, Self::Fuzz | Self::KernelNfs)
     }
 
     /// A test target's name says what it needs.
@@ -88,7 +91,7 @@ impl Suite {
 
     /// Whether it consists of this workspace's test programs.
     fn has_binaries(self) -> bool {
-        !matches!(self, Self::Lint | Self::Nfs | Self::Fuzz)
+        !matches!(self, Self::Lint | Self::Nfs | Self::Fuzz | Self::KernelNfs)
     }
 
     fn needs_cluster(self) -> bool {
@@ -151,6 +154,9 @@ pub(crate) fn test(options: &Options) -> Result<ExitCode> {
             Ok(tally) => tally,
             Err(error) => Tally::of(Err(error)),
         });
+    }
+    if suites.contains(&Suite::KernelNfs) {
+        report.run(Suite::KernelNfs, || Tally::of(kernel_nfs::run(cluster.cache())));
     }
     if suites.iter().any(|suite| suite.has_binaries()) {
         let _only_me = cluster.lock()?;
