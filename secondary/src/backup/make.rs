@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{CHUNK, FOLDER, FORMAT, MANIFEST, Manifest, folder_of, name, sha256, tidy};
 use crate::epoch::copy::{Copied, copy};
-use crate::epoch::files::sync_directory;
+use crate::epoch::volume::{Mounted, sync_directory};
 use crate::store::database::{Database, DatabaseError};
 use crate::store::file::{FILE, LOG, OpenError};
 use crate::store::{SqliteStore, StoreError};
@@ -91,7 +91,7 @@ pub async fn make(
 /// Copies file and log while the file stands still.
 async fn copy_held(store: &SqliteStore, source: PathBuf, target: PathBuf) -> Result<Copied, BackupError> {
     let (from, to) = (source.clone(), target.clone());
-    let copied = apart(move || Ok(copy(&from, &to, &[FILE], || false)?)).await?;
+    let copied = apart(move || Ok(copy(&Mounted, &from, &to, &[FILE], &|| false)?)).await?;
     if copied != Copied::Whole {
         return Ok(copied);
     }

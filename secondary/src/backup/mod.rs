@@ -16,7 +16,7 @@ use rustix::fs::{Advice, fadvise};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::epoch::files::sync_directory;
+use crate::epoch::volume::sync_directory;
 use crate::store::Counts;
 
 pub use make::{BackupError, make};

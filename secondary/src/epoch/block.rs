@@ -10,6 +10,8 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
+use super::volume::{Blockwise, Open};
+
 /// Size and alignment of a block: what every device and every NFS server accepts for `O_DIRECT`.
 pub const BLOCK: usize = 4096;
 
@@ -66,23 +68,10 @@ pub struct BlockFile {
 }
 
 impl BlockFile {
-    /// Opens a file that exists, for reading.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        Self::open_with(OpenOptions::new().read(true), path)
-    }
-
-    /// Opens a file that exists, for reading and writing.
-    pub fn open_writable(path: &Path) -> io::Result<Self> {
-        Self::open_with(OpenOptions::new().read(true).write(true), path)
-    }
-
-    /// Opens a file for reading and writing, and creates it where it is missing. Never truncates.
-    pub fn open_or_create(path: &Path) -> io::Result<Self> {
-        Self::open_with(OpenOptions::new().read(true).write(true).create(true).truncate(false), path)
-    }
-
-    fn open_with(options: &mut OpenOptions, path: &Path) -> io::Result<Self> {
-        options.mode(0o640);
+    /// Opens a file.
+    pub fn open(path: &Path, how: Open) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(how != Open::Read).create(how == Open::Create).mode(0o640);
         match options.custom_flags(direct_flag()).open(path) {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
                 options.custom_flags(0).open(path).map(|file| Self { file })
@@ -90,9 +79,10 @@ impl BlockFile {
             opened => opened.map(|file| Self { file }),
         }
     }
+}
 
-    /// Fills `blocks` from block number `first` on; less where the file ends before. Answers with the bytes read.
-    pub fn read(&self, first: usize, blocks: &mut Blocks) -> io::Result<usize> {
+impl Blockwise for BlockFile {
+    fn read(&self, first: usize, blocks: &mut Blocks) -> io::Result<usize> {
         let mut filled = 0;
         let buffer = blocks.as_mut();
         while filled < buffer.len() {
@@ -108,18 +98,15 @@ impl BlockFile {
         Ok(filled)
     }
 
-    /// Writes `blocks` at block number `first`. Seen by every reader when it returns; on disk only after [`Self::sync`].
-    pub fn write(&self, first: usize, blocks: &Blocks) -> io::Result<()> {
+    fn write(&self, first: usize, blocks: &Blocks) -> io::Result<()> {
         self.file.write_all_at(blocks.as_ref(), (first * BLOCK) as u64)
     }
 
-    /// Makes the file at least one block long, without touching what is in it.
-    pub fn extend_to_one_block(&self) -> io::Result<()> {
+    fn extend_to_one_block(&self) -> io::Result<()> {
         Ok(rustix::fs::ftruncate(&self.file, BLOCK as u64)?)
     }
 
-    /// Waits until all of it is on disk.
-    pub fn sync(&self) -> io::Result<()> {
+    fn sync(&self) -> io::Result<()> {
         self.file.sync_all()
     }
 }
@@ -143,11 +130,11 @@ mod tests {
     fn what_one_descriptor_wrote_another_reads_and_extending_keeps_it() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("blocks");
-        let writer = BlockFile::open_or_create(&path).expect("create");
+        let writer = BlockFile::open(&path, Open::Create).expect("create");
         writer.write(0, &Blocks::with_text("sealed")).expect("write");
         writer.extend_to_one_block().expect("extend");
         let mut seen = Blocks::zeroed(1);
-        let count = BlockFile::open(&path).expect("open").read(0, &mut seen).expect("read");
+        let count = BlockFile::open(&path, Open::Read).expect("open").read(0, &mut seen).expect("read");
         assert_eq!((count, text(seen.as_ref()).expect("text")), (BLOCK, "sealed"));
     }
 }

@@ -3,14 +3,14 @@
 //! A copy beside a running writer is worthless (it was corrupt every time it was tried), so one is accepted only if
 //! nothing of the source changed between a look before and a look after, and if the copy then passes its check.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-use rustix::fs::{Advice, AtFlags, CWD, StatxFlags, fadvise, statvfs, statx};
+use rustix::fs::{Advice, AtFlags, CWD, StatxFlags, fadvise, statx};
 
 use super::block::{BlockFile, Blocks};
-use super::files::sync_directory;
+use super::volume::{Blockwise, Open, Volume};
 
 /// Blocks read at a time: 64 KiB, so that the copy fits beside a server in 6 MiB.
 const CHUNK: usize = 16;
@@ -19,13 +19,16 @@ const CHUNK: usize = 16;
 const UNSYNCED: u64 = 1 << 20;
 
 /// What is compared before and after.
-#[derive(Debug, PartialEq, Eq)]
-struct Stamp {
-    size: u64,
-    modified: (i64, u32),
-    changed: (i64, u32),
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Stamp {
+    /// Bytes.
+    pub size: u64,
+    /// When it was written, seconds and nanoseconds by the clock of the volume.
+    pub modified: (i64, u32),
+    /// When it was written or renamed.
+    pub changed: (i64, u32),
     /// The first bytes: the header of a write-ahead log holds its salts.
-    head: Vec<u8>,
+    pub head: Vec<u8>,
 }
 
 /// How a copy ended.
@@ -46,25 +49,39 @@ pub enum Copied {
     Stopped,
 }
 
-/// Copies the files `names` from one folder to another, those that exist. `stop` is asked between chunks.
-pub fn copy(source: &Path, target: &Path, names: &[&str], stop: impl Fn() -> bool) -> io::Result<Copied> {
-    let before = stamps(source, names)?;
+/// Copies the store from one folder to another: the files `names`, of which the first must exist. `stop` is asked between
+/// chunks.
+///
+/// The others are made where they are missing, empty, which says the same as their absence. Looking is not enough: a
+/// machine that once removed such a file remembers for up to a minute that it is not there, whatever another machine has
+/// written to it since; only a call that may create it asks the server.
+pub fn copy<V: Volume>(
+    volume: &V,
+    source: &Path,
+    target: &Path,
+    names: &[&str],
+    stop: &dyn Fn() -> bool,
+) -> io::Result<Copied> {
+    for name in &names[1..] {
+        volume.open(&source.join(name), Open::Create)?;
+    }
+    let stamps = || names.iter().map(|name| volume.stamp(&source.join(name))).collect::<io::Result<Vec<_>>>();
+    let before = stamps()?;
     let needed = before.iter().flatten().map(|stamp| stamp.size).sum();
-    let volume = statvfs(target)?;
-    let available = volume.f_bavail.saturating_mul(volume.f_frsize);
+    let available = volume.room(target)?;
     if available < needed {
         return Ok(Copied::NoRoom { needed, available });
     }
     for (name, stamp) in names.iter().zip(&before) {
         let copy = target.join(name);
-        match fs::remove_file(&copy) {
+        match volume.remove(&copy) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         if stamp.is_none() {
             continue;
         }
-        match copy_file(&source.join(name), &copy, &stop) {
+        match volume.copy(&source.join(name), &copy, stop) {
             Ok(true) => {}
             Ok(false) => return Ok(Copied::Stopped),
             // Gone, or replaced on the server: the source moved under us.
@@ -84,13 +101,13 @@ pub fn copy(source: &Path, target: &Path, names: &[&str], stop: impl Fn() -> boo
             Err(error) => return Err(error),
         }
     }
-    sync_directory(target)?;
-    Ok(if stamps(source, names)? == before { Copied::Whole } else { Copied::Moved })
+    volume.sync_folder(target)?;
+    Ok(if stamps()? == before { Copied::Whole } else { Copied::Moved })
 }
 
-/// False where `stop` ended it.
-fn copy_file(source: &Path, target: &Path, stop: &impl Fn() -> bool) -> io::Result<bool> {
-    let from = BlockFile::open(source)?;
+/// Copies a file, past the page cache; false where `stop` ended it.
+pub(super) fn copy_file(source: &Path, target: &Path, stop: &dyn Fn() -> bool) -> io::Result<bool> {
+    let from = BlockFile::open(source, Open::Read)?;
     let mut to = File::create_new(target)?;
     let mut chunk = Blocks::zeroed(CHUNK);
     let (mut first, mut unsynced) = (0, 0);
@@ -115,17 +132,14 @@ fn copy_file(source: &Path, target: &Path, stop: &impl Fn() -> bool) -> io::Resu
     }
 }
 
-fn stamps(folder: &Path, names: &[&str]) -> io::Result<Vec<Option<Stamp>>> {
-    names.iter().map(|name| stamp(&folder.join(name))).collect()
-}
-
-fn stamp(path: &Path) -> io::Result<Option<Stamp>> {
+/// What is compared of a file, asked of the server.
+pub(super) fn stamp(path: &Path) -> io::Result<Option<Stamp>> {
     let seen = match statx(CWD, path, AtFlags::STATX_FORCE_SYNC, StatxFlags::BASIC_STATS) {
         Err(rustix::io::Errno::NOENT) => return Ok(None),
         seen => seen?,
     };
     let mut block = Blocks::zeroed(1);
-    let count = match BlockFile::open(path) {
+    let count = match BlockFile::open(path, Open::Read) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?.read(0, &mut block)?,
     };
@@ -140,7 +154,9 @@ fn stamp(path: &Path) -> io::Result<Option<Stamp>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::epoch::volume::Mounted;
     use std::cell::Cell;
+    use std::fs;
 
     #[test]
     fn a_source_that_stands_still_is_copied_whole() {
@@ -151,10 +167,14 @@ mod tests {
         let bytes: Vec<u8> = (0..200_001_u32).map(|n| n.to_le_bytes()[0]).collect();
         fs::write(source.join("store"), &bytes).expect("write");
         fs::write(target.join("log"), b"of an earlier try").expect("write");
-        assert_eq!(copy(&source, &target, &["store", "log"], || false).expect("copy"), Copied::Whole);
+        assert_eq!(
+            copy(&Mounted, &source, &target, &["store", "log"], &|| false).expect("copy"),
+            Copied::Whole
+        );
         assert_eq!(fs::read(target.join("store")).expect("read"), bytes);
-        assert!(
-            !target.join("log").exists(),
+        assert_eq!(
+            fs::read(target.join("log")).expect("read"),
+            b"",
             "a file that the source has not must not be left of an earlier try"
         );
     }
@@ -173,6 +193,9 @@ mod tests {
             }
             false
         };
-        assert_eq!(copy(&source, &target, &["store", "log"], late_writer).expect("copy"), Copied::Moved);
+        assert_eq!(
+            copy(&Mounted, &source, &target, &["store", "log"], &late_writer).expect("copy"),
+            Copied::Moved
+        );
     }
 }

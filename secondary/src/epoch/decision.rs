@@ -1,10 +1,6 @@
 //! What a claimant may do about the epochs that it sees. Functions of what was seen; the files are elsewhere.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::path::Path;
-
-use rustix::fs::{FlockOperation, flock};
 
 use super::files::Epoch;
 use super::takeover::TakeoverError;
@@ -20,31 +16,15 @@ pub enum Decision {
     Copy,
 }
 
-/// The lock file of a data folder. Every holder keeps it locked for life.
+/// What became of locking a data folder. Every holder keeps it locked for life.
 #[derive(Debug)]
-pub enum FolderLock {
-    /// Ours until the descriptor is closed.
-    Held(File),
+pub enum FolderLock<L> {
+    /// Ours until it is dropped.
+    Held(L),
     /// Another process of this machine has it.
     Busy,
     /// The file system has no such locks; then nobody holds one.
     Unsupported,
-}
-
-impl FolderLock {
-    /// Tries to lock a folder that exists.
-    pub fn try_lock(folder: &Path) -> io::Result<Self> {
-        let path = folder.join("lock");
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self::Held(file)),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(Self::Busy),
-            Err(rustix::io::Errno::NOLCK | rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-                Ok(Self::Unsupported)
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
 }
 
 /// Whether the highest epoch may be gone on with in place, if its folder's lock allows.
@@ -54,7 +34,7 @@ pub(super) fn in_place_thinkable(highest: &Epoch, holder: &str) -> bool {
 
 /// What `holder` may do about the highest epoch. `lock` is what became of locking its folder, where that was tried;
 /// `expired`: it was silent for the whole term, or its holder was attested dead.
-pub fn decide(highest: &Epoch, holder: &str, lock: Option<&FolderLock>, expired: bool) -> Decision {
+pub fn decide<L>(highest: &Epoch, holder: &str, lock: Option<&FolderLock<L>>, expired: bool) -> Decision {
     let in_place = in_place_thinkable(highest, holder)
         && match lock {
             Some(FolderLock::Held(_)) => true,
@@ -106,11 +86,13 @@ mod tests {
         Epoch { identity, renewals: 3, complete, released }
     }
 
+    type Case = (&'static str, Epoch, Option<FolderLock<()>>, bool, Decision);
+
     #[test]
     fn who_may_do_what_about_the_highest_epoch() {
         use Decision::{Copy, InPlace, Wait};
-        let held = || Some(FolderLock::Held(tempfile::tempfile().expect("a file")));
-        let table: [(&str, Epoch, Option<FolderLock>, bool, Decision); 10] = [
+        let held = || Some(FolderLock::Held(()));
+        let table: [Case; 10] = [
             ("released", epoch("other", true, true), held(), false, InPlace),
             ("released, no locks", epoch("other", true, true), Some(FolderLock::Unsupported), false, InPlace),
             (

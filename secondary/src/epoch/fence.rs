@@ -3,7 +3,8 @@
 use std::io;
 use std::path::Path;
 
-use super::block::{BLOCK, BlockFile, Blocks};
+use super::block::{BLOCK, Blocks};
+use super::volume::{Blockwise, Open, Volume};
 
 /// What a successor fills a seal with.
 const FILL: u8 = b'S';
@@ -19,15 +20,15 @@ pub enum Reading {
 
 /// The holder's own seal, on a descriptor that it keeps: a fresh open could find another file.
 #[derive(Debug)]
-pub struct Fence {
-    seal: BlockFile,
-    buffer: Blocks,
+pub struct Fence<F> {
+    pub(super) seal: F,
+    pub(super) buffer: Blocks,
 }
 
-impl Fence {
+impl<F: Blockwise> Fence<F> {
     /// Opens the holder's own seal and extends it to one block. What a successor may already have written stays.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let seal = BlockFile::open_or_create(path)?;
+    pub fn open(volume: &impl Volume<File = F>, path: &Path) -> io::Result<Self> {
+        let seal = volume.open(path, Open::Create)?;
         seal.extend_to_one_block()?;
         seal.sync()?;
         Ok(Self { seal, buffer: Blocks::zeroed(1) })
@@ -47,10 +48,10 @@ impl Fence {
 }
 
 /// Sets the seal of a lower epoch, creating it where it is missing, and returns once it is on disk and read back.
-pub fn seal(path: &Path) -> io::Result<()> {
+pub fn seal(volume: &impl Volume, path: &Path) -> io::Result<()> {
     let mut block = Blocks::zeroed(1);
     block.as_mut().fill(FILL);
-    let file = BlockFile::open_or_create(path)?;
+    let file = volume.open(path, Open::Create)?;
     file.write(0, &block)?;
     file.sync()?;
     block.as_mut().fill(0);
@@ -64,14 +65,15 @@ pub fn seal(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::epoch::volume::Mounted;
 
     #[test]
     fn a_fence_is_clear_until_a_successor_seals_it() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("1.seal");
-        let mut fence = Fence::open(&path).expect("open");
+        let mut fence = Fence::open(&Mounted, &path).expect("open");
         assert_eq!(fence.read().expect("read"), Reading::Clear);
-        seal(&path).expect("seal");
+        seal(&Mounted, &path).expect("seal");
         assert_eq!(fence.read().expect("read"), Reading::Sealed);
     }
 
@@ -79,15 +81,15 @@ mod tests {
     fn a_holder_that_opens_its_seal_late_does_not_clear_it() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("1.seal");
-        seal(&path).expect("seal");
-        assert_eq!(Fence::open(&path).expect("open").read().expect("read"), Reading::Sealed);
+        seal(&Mounted, &path).expect("seal");
+        assert_eq!(Fence::open(&Mounted, &path).expect("open").read().expect("read"), Reading::Sealed);
     }
 
     #[test]
     fn a_seal_that_was_cut_short_confirms_nothing() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("1.seal");
-        let mut fence = Fence::open(&path).expect("open");
+        let mut fence = Fence::open(&Mounted, &path).expect("open");
         std::fs::File::options().write(true).open(&path).expect("open").set_len(0).expect("cut");
         assert!(fence.read().is_err());
     }

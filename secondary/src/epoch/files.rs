@@ -4,15 +4,17 @@
 //! the identity (written before the file gets its name), the renewal counter, the mark `complete`, the mark
 //! `released`. Only the holder of the number writes it.
 
-use std::fs::{self, File};
-use std::io;
+use std::io::{
+    self,
+    ErrorKind::{AlreadyExists, NotFound},
+};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, linkat};
 use serde::{Deserialize, Serialize};
 
-use super::block::{self, BLOCK, BlockFile, Blocks};
+use super::block::{self, BLOCK, Blocks};
 use super::fence::{self, Fence};
+use super::volume::{Blockwise, Mounted, Open, Volume};
 
 const IDENTITY: usize = 0;
 const RENEWALS: usize = 1;
@@ -53,7 +55,7 @@ pub struct Epoch {
 }
 
 impl Epoch {
-    fn read(file: &BlockFile) -> io::Result<Self> {
+    fn read(file: &impl Blockwise) -> io::Result<Self> {
         let mut blocks = Blocks::zeroed(ALL);
         let count = file.read(0, &mut blocks)?;
         if count < ALL * BLOCK {
@@ -72,7 +74,8 @@ impl Epoch {
 
 /// The directory `epoch` of one store.
 #[derive(Clone, Debug)]
-pub struct EpochFiles {
+pub struct EpochFiles<V = Mounted> {
+    volume: V,
     storage: PathBuf,
     epochs: PathBuf,
 }
@@ -89,13 +92,30 @@ pub struct Numbers {
 impl EpochFiles {
     /// Opens the directory below `storage`, and creates it where it is missing.
     pub fn open(storage: &Path) -> io::Result<Self> {
-        let epochs = storage.join("epoch");
-        match fs::create_dir(&epochs) {
-            Ok(()) => sync_directory(storage)?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Self::open_on(Mounted, storage)
+    }
+}
+
+impl<V: Volume> EpochFiles<V> {
+    /// The same on any volume.
+    pub fn open_on(volume: V, storage: &Path) -> io::Result<Self> {
+        let files = Self::there(volume, storage);
+        match files.volume.make_folder(&files.epochs) {
+            Ok(()) => files.volume.sync_folder(storage)?,
+            Err(error) if error.kind() == AlreadyExists => {}
             Err(error) => return Err(error),
         }
-        Ok(Self { storage: storage.to_owned(), epochs })
+        Ok(files)
+    }
+
+    /// The same where the directory exists.
+    pub(super) fn there(volume: V, storage: &Path) -> Self {
+        Self { volume, storage: storage.to_owned(), epochs: storage.join("epoch") }
+    }
+
+    /// The volume that they are on.
+    pub fn volume(&self) -> &V {
+        &self.volume
     }
 
     /// The path of a data folder.
@@ -111,12 +131,10 @@ impl EpochFiles {
     /// The numbers that exist; `None` for a store that never was.
     pub fn numbers(&self) -> io::Result<Option<Numbers>> {
         let mut found: Option<Numbers> = None;
-        for entry in fs::read_dir(&self.epochs)? {
-            let name = entry?.file_name();
-            let Some(name) = name.to_str() else { continue };
+        for name in self.volume.list(&self.epochs)? {
             let (number, is_seal) = match name.strip_suffix(".seal") {
                 Some(number) => (number, true),
-                None => (name, false),
+                None => (name.as_str(), false),
             };
             let Ok(number) = number.parse::<u64>() else { continue };
             let numbers = found.get_or_insert(Numbers { lowest: number, highest: 0 });
@@ -130,14 +148,14 @@ impl EpochFiles {
 
     /// Reads the file of a number past the page cache; `None` where there is none.
     pub fn read(&self, number: u64) -> io::Result<Option<Epoch>> {
-        if_there(BlockFile::open(&self.file(number)))?.map(|file| Epoch::read(&file)).transpose()
+        if_there(self.volume.open(&self.file(number), Open::Read))?.map(|file| Epoch::read(&file)).transpose()
     }
 
     /// Takes a number. `None`: somebody else has it.
     ///
     /// A private file is written and then linked to the number, so that the name never stands for half a file. The
     /// answer to `link` may be lost on its way or tell of our own repeated call; what counts is what the name holds.
-    pub fn claim(&self, number: u64, identity: &Identity) -> io::Result<Option<OwnEpoch>> {
+    pub fn claim(&self, number: u64, identity: &Identity) -> io::Result<Option<OwnEpoch<V::File>>> {
         let private = self.epochs.join(format!(".new-{}", identity.token));
         let json = serde_json::to_vec(identity)?;
         if json.len() >= BLOCK {
@@ -146,81 +164,77 @@ impl EpochFiles {
         let mut blocks = Blocks::zeroed(ALL);
         blocks.as_mut()[..json.len()].copy_from_slice(&json);
         blocks.as_mut()[RENEWALS * BLOCK] = b'0';
-        let file = BlockFile::open_or_create(&private)?;
+        let file = self.volume.open(&private, Open::Create)?;
         file.write(0, &blocks)?;
         file.sync()?;
         // Closed first: over NFS, removing the name of an open file leaves another name behind.
         drop(file);
-        let linked = linkat(CWD, &private, CWD, self.file(number), AtFlags::empty());
+        let linked = self.volume.link(&private, &self.file(number));
         // The private name is litter from here on; a later holder removes it where this fails.
-        let _ = fs::remove_file(&private);
+        let _ = self.volume.remove(&private);
 
-        let ours = match if_there(BlockFile::open_writable(&self.file(number)))? {
+        let ours = match if_there(self.volume.open(&self.file(number), Open::Write))? {
             Some(file) if Epoch::read(&file)?.identity.token == identity.token => Some(file),
             _ => None,
         };
         match (ours, linked) {
             (Some(file), _) => {
-                sync_directory(&self.epochs)?;
+                self.volume.sync_folder(&self.epochs)?;
                 Ok(Some(OwnEpoch { number, renewals: 0, file }))
             }
-            (None, Err(error)) if error != rustix::io::Errno::EXIST => Err(error.into()),
-            (None, _) => Ok(None),
+            // A holder that tidied up took the private file for litter, as it may: somebody else holds the store.
+            (None, Err(error)) if matches!(error.kind(), AlreadyExists | NotFound) => Ok(None),
+            (None, Err(error)) => Err(error),
+            (None, Ok(())) => Ok(None),
         }
     }
 
     /// Opens the seal of a number of our own.
-    pub fn fence(&self, number: u64) -> io::Result<Fence> {
-        let fence = Fence::open(&self.seal_file(number))?;
-        sync_directory(&self.epochs)?;
+    pub fn fence(&self, number: u64) -> io::Result<Fence<V::File>> {
+        let fence = Fence::open(&self.volume, &self.seal_file(number))?;
+        self.volume.sync_folder(&self.epochs)?;
         Ok(fence)
     }
 
     /// Seals every number from `lowest` up to, but without, `own`: by number, for a listing may lack one.
     pub fn seal_below(&self, own: u64, lowest: u64) -> io::Result<()> {
         for number in lowest.max(1)..own {
-            fence::seal(&self.seal_file(number))?;
+            fence::seal(&self.volume, &self.seal_file(number))?;
         }
-        sync_directory(&self.epochs)
+        self.volume.sync_folder(&self.epochs)
     }
 
-    /// Removes what nobody needs once `own` serves from the folder `data`: numbers older than [`KEPT`], data folders
+    /// Removes what nobody needs once `own` serves from the folder `data`: numbers older than the last `kept`, data folders
     /// of lower numbers, private files that were never linked.
     ///
     /// The lowest numbers go first, so that those that exist are always one range.
-    pub fn tidy(&self, own: u64, data: &str) -> io::Result<()> {
+    pub fn tidy(&self, own: u64, data: &str, kept: u64) -> io::Result<()> {
         if let Some(numbers) = self.numbers()? {
-            for number in numbers.lowest..own.saturating_sub(KEPT) {
-                remove_if_there(&self.file(number))?;
-                remove_if_there(&self.seal_file(number))?;
+            for number in numbers.lowest..own.saturating_sub(kept) {
+                self.remove_if_there(&self.file(number))?;
+                self.remove_if_there(&self.seal_file(number))?;
             }
         }
-        for entry in fs::read_dir(&self.epochs)? {
-            let entry = entry?;
-            if entry.file_name().to_str().is_some_and(|name| name.starts_with(".new-")) {
-                remove_if_there(&entry.path())?;
-            }
+        for name in self.volume.list(&self.epochs)?.iter().filter(|name| name.starts_with(".new-")) {
+            self.remove_if_there(&self.epochs.join(name))?;
         }
-        for entry in fs::read_dir(&self.storage)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let Some(name) = name.to_str() else { continue };
-            let Some(number) = data_number(name) else { continue };
+        for name in self.volume.list(&self.storage)? {
+            let Some(number) = data_number(&name) else { continue };
             if number < own && name != data {
-                fs::remove_dir_all(entry.path())?;
+                if_there(self.volume.remove_folder(&self.storage.join(name)))?;
             }
         }
-        sync_directory(&self.epochs)?;
-        sync_directory(&self.storage)
+        self.volume.sync_folder(&self.epochs)?;
+        self.volume.sync_folder(&self.storage)
     }
 
     /// The highest number that has a data folder.
     pub fn highest_data_folder(&self) -> io::Result<Option<u64>> {
-        let mut highest = None;
-        for entry in fs::read_dir(&self.storage)? {
-            highest = highest.max(entry?.file_name().to_str().and_then(data_number));
-        }
-        Ok(highest)
+        Ok(self.volume.list(&self.storage)?.iter().filter_map(|name| data_number(name)).max())
+    }
+
+    fn remove_if_there(&self, path: &Path) -> io::Result<()> {
+        if_there(self.volume.remove(path)).map(|_| ())
     }
 
     fn file(&self, number: u64) -> PathBuf {
@@ -243,13 +257,13 @@ fn data_number(name: &str) -> Option<u64> {
 
 /// The file of a number that we hold.
 #[derive(Debug)]
-pub struct OwnEpoch {
-    number: u64,
-    renewals: u64,
-    file: BlockFile,
+pub struct OwnEpoch<F> {
+    pub(super) number: u64,
+    pub(super) renewals: u64,
+    pub(super) file: F,
 }
 
-impl OwnEpoch {
+impl<F: Blockwise> OwnEpoch<F> {
     /// The number.
     pub fn number(&self) -> u64 {
         self.number
@@ -276,23 +290,10 @@ impl OwnEpoch {
     }
 }
 
-/// Waits until the names in a directory are on disk.
-pub fn sync_directory(path: &Path) -> io::Result<()> {
-    match File::open(path)?.sync_all() {
-        // A file system that cannot do it has nothing to wait for.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-        synced => synced,
-    }
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    if_there(fs::remove_file(path)).map(|_| ())
-}
-
 /// `None` where what was asked for is not there.
 fn if_there<T>(asked: io::Result<T>) -> io::Result<Option<T>> {
     match asked {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == NotFound => Ok(None),
         answer => answer.map(Some),
     }
 }
@@ -300,6 +301,7 @@ fn if_there<T>(asked: io::Result<T>) -> io::Result<Option<T>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn identity(token: &str) -> Identity {
         Identity {
@@ -361,7 +363,7 @@ mod tests {
         for name in ["data-3", "data-68", "data-71", "logs"] {
             fs::create_dir(folder.path().join(name)).expect("folder");
         }
-        files.tidy(70, "data-68").expect("tidy");
+        files.tidy(70, "data-68", KEPT).expect("tidy");
         assert_eq!(files.numbers().expect("list"), Some(Numbers { lowest: 6, highest: 70 }));
         let left = |name: &str| folder.path().join(name).exists();
         assert_eq!(

@@ -77,8 +77,8 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What a contender remembers of the highest epoch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a contender remembers of an epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Sign {
     /// Its number.
     pub number: u64,
@@ -88,23 +88,23 @@ pub struct Sign {
     pub renewals: u64,
 }
 
-/// A contender's own measure of how long the highest epoch has been silent.
-#[derive(Debug, Default)]
+/// A contender's own measure of how long all who may hold the store have been silent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Watch {
-    last: Option<(Sign, Duration)>,
+    pub(super) last: Option<(Vec<Sign>, Duration)>,
 }
 
 impl Watch {
-    /// One look at the highest epoch, begun at `began` and answered at `ended`. True: it was silent for `silence`.
+    /// One look at the signs of life, begun at `began` and answered at `ended`. True: nothing moved for `silence`.
     ///
-    /// What was seen stood in the file at some moment between the two. So silence counts from the end of the first
+    /// What was seen stood in the files at some moment between the two. So silence counts from the end of the first
     /// look to the beginning of this one, and a look that itself took long starts the measure again.
-    pub fn silent(&mut self, sign: Sign, began: Duration, ended: Duration, silence: Duration) -> bool {
+    pub fn silent(&mut self, signs: &[Sign], began: Duration, ended: Duration, silence: Duration) -> bool {
         let hung = ended.saturating_sub(began) > silence / 8;
         match &self.last {
-            Some((last, since)) if *last == sign && !hung => began.saturating_sub(*since) >= silence,
+            Some((last, since)) if *last == signs && !hung => began.saturating_sub(*since) >= silence,
             _ => {
-                self.last = Some((sign, ended));
+                self.last = Some((signs.to_vec(), ended));
                 false
             }
         }
@@ -122,8 +122,8 @@ mod tests {
 
     const SILENCE: Duration = Duration::from_secs(33);
 
-    fn sign(number: u64, renewals: u64) -> Sign {
-        Sign { number, token: format!("token of {number}"), renewals }
+    fn sign(number: u64, renewals: u64) -> [Sign; 1] {
+        [Sign { number, token: format!("token of {number}"), renewals }]
     }
 
     fn at(seconds: u64) -> Duration {
@@ -133,35 +133,35 @@ mod tests {
     #[test]
     fn a_holder_is_silent_when_its_counter_stood_still_for_the_whole_time() {
         let mut watch = Watch::default();
-        assert!(!watch.silent(sign(1, 5), at(100), at(100), SILENCE));
-        assert!(!watch.silent(sign(1, 5), at(132), at(132), SILENCE));
-        assert!(watch.silent(sign(1, 5), at(133), at(133), SILENCE));
+        assert!(!watch.silent(&sign(1, 5), at(100), at(100), SILENCE));
+        assert!(!watch.silent(&sign(1, 5), at(132), at(132), SILENCE));
+        assert!(watch.silent(&sign(1, 5), at(133), at(133), SILENCE));
     }
 
     #[test]
     fn a_renewal_or_a_new_number_starts_the_measure_again() {
         let mut watch = Watch::default();
-        assert!(!watch.silent(sign(1, 5), at(100), at(100), SILENCE));
-        assert!(!watch.silent(sign(1, 6), at(140), at(140), SILENCE));
-        assert!(!watch.silent(sign(2, 6), at(180), at(180), SILENCE));
-        assert!(watch.silent(sign(2, 6), at(213), at(213), SILENCE));
+        assert!(!watch.silent(&sign(1, 5), at(100), at(100), SILENCE));
+        assert!(!watch.silent(&sign(1, 6), at(140), at(140), SILENCE));
+        assert!(!watch.silent(&sign(2, 6), at(180), at(180), SILENCE));
+        assert!(watch.silent(&sign(2, 6), at(213), at(213), SILENCE));
     }
 
     #[test]
     fn a_look_that_hung_starts_the_measure_again() {
         let mut watch = Watch::default();
-        assert!(!watch.silent(sign(1, 5), at(100), at(100), SILENCE));
-        assert!(!watch.silent(sign(1, 5), at(120), at(160), SILENCE));
-        assert!(!watch.silent(sign(1, 5), at(192), at(192), SILENCE));
-        assert!(watch.silent(sign(1, 5), at(193), at(193), SILENCE));
+        assert!(!watch.silent(&sign(1, 5), at(100), at(100), SILENCE));
+        assert!(!watch.silent(&sign(1, 5), at(120), at(160), SILENCE));
+        assert!(!watch.silent(&sign(1, 5), at(192), at(192), SILENCE));
+        assert!(watch.silent(&sign(1, 5), at(193), at(193), SILENCE));
     }
 
     #[test]
     fn silence_counts_from_the_end_of_the_first_look_to_the_beginning_of_the_last() {
         let mut watch = Watch::default();
-        assert!(!watch.silent(sign(1, 5), at(100), at(103), SILENCE));
-        assert!(!watch.silent(sign(1, 5), at(134), at(137), SILENCE));
-        assert!(watch.silent(sign(1, 5), at(136), at(136), SILENCE));
+        assert!(!watch.silent(&sign(1, 5), at(100), at(103), SILENCE));
+        assert!(!watch.silent(&sign(1, 5), at(134), at(137), SILENCE));
+        assert!(watch.silent(&sign(1, 5), at(136), at(136), SILENCE));
     }
 
     #[test]

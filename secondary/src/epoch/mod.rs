@@ -7,7 +7,8 @@
 //! answered.
 //!
 //! Everything that decides is a function of what was seen and when ([`lease::Watch`], [`decision::decide`],
-//! [`decision::choose`]); files are in [`files`], the fence in [`fence`], the copy in [`copy`].
+//! [`decision::choose`]); files are in [`files`], the fence in [`fence`], the copy in [`copy`]. What all of it asks of the
+//! machine is in [`volume`]; the tests put a simulation of several machines there (`model`) and try every order of events.
 
 pub mod block;
 pub mod copy;
@@ -16,8 +17,11 @@ pub mod fence;
 pub mod files;
 pub mod holding;
 pub mod lease;
+#[cfg(test)]
+mod model;
 pub mod replace;
 pub mod takeover;
+pub mod volume;
 
 use std::time::Duration;
 

@@ -4,18 +4,17 @@
 //! Only what it fills that folder with is not what it found. So a restore that dies in the middle leaves an epoch that
 //! was never completed, and the next server goes on with what was there before.
 
-use std::fs;
+use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-use super::boottime;
 use super::decision::{Decision, FolderLock, choose, decide, in_place_thinkable};
 use super::fence::Reading;
-use super::files::{Epoch, Identity, data_name, sync_directory};
+use super::files::{Identity, data_name};
 use super::holding::Holding;
 use super::lease::{Sign, Watch};
 use super::takeover::{Claimant, Contents, TakeoverError, renew_while, unix_seconds};
+use super::volume::Volume as _;
 
 /// Why the store was not replaced.
 #[derive(Debug, thiserror::Error)]
@@ -50,12 +49,12 @@ impl<C: Contents> Claimant<C> {
         &mut self,
         fill: impl FnOnce(&Path, Option<&Path>) -> Result<(), E>,
     ) -> Result<Holding, ReplaceError<E>> {
-        let (number, _lock) = self.wait_until_unused()?;
+        let Unused { number, silent, lock: _lock } = self.wait_until_unused()?;
         let own = number + 1;
         let in_use = || ReplaceError::InUse { number: own, holder: "another server".to_owned() };
         let data = data_name(own);
         let identity = Identity {
-            token: uuid::Uuid::new_v4().to_string(),
+            token: self.files.volume().token(),
             holder: self.holder.clone(),
             at_sign: self.at_sign.clone(),
             data: data.clone(),
@@ -69,23 +68,29 @@ impl<C: Contents> Claimant<C> {
             return Err(in_use());
         }
         self.files.seal_below(own, numbers.lowest)?;
+        let volume = *self.files.volume();
+        let sealed = volume.boottime();
+        let answers = self.still_answers(own, numbers.lowest, &silent)?;
         // Where an epoch is missing nobody knows what was acknowledged last; then there is nothing to go on from.
         let predecessor = choose(own, numbers.lowest, |number| self.files.read(number)).ok().flatten();
         let predecessor = predecessor.map(|(_, epoch)| self.files.data_folder(&epoch.identity.data));
 
         let folder = self.files.data_folder(&data);
-        fs::create_dir(&folder)?;
-        let lock = FolderLock::try_lock(&folder)?;
+        volume.make_folder(&folder)?;
+        let lock = volume.lock(&folder)?;
         let mut filled = None;
-        renew_while(&mut epoch, &mut fence, self.term, |_| {
+        renew_while(&volume, &mut epoch, &mut fence, self.term, |_| {
             filled = Some(fill(&folder, predecessor.as_deref()));
             Ok(())
         })?;
         if let Some(Err(error)) = filled {
             return Err(ReplaceError::Filling(error));
         }
-        sync_directory(&folder)?;
-        sync_directory(self.files.storage())?;
+        volume.sync_folder(&folder)?;
+        volume.sync_folder(self.files.storage())?;
+        if answers && !self.outlive(sealed, &mut epoch, &mut fence)? {
+            return Err(in_use());
+        }
         epoch.set_complete()?;
         if fence.read()? == Reading::Sealed {
             return Err(in_use());
@@ -94,45 +99,49 @@ impl<C: Contents> Claimant<C> {
         Ok(Holding { own: epoch, fence, identity, folder, files, _lock: lock })
     }
 
-    /// The highest number, 0 for none, once nobody holds it; and the lock of its folder, so that no server of this
-    /// machine goes on there meanwhile.
-    fn wait_until_unused<E>(&mut self) -> Result<(u64, Option<FolderLock>), ReplaceError<E>> {
-        let pause = (self.term.silence / 33).min(Duration::from_secs(1));
+    /// Waits until nobody holds the highest number.
+    fn wait_until_unused<E>(&mut self) -> Result<Unused, ReplaceError<E>> {
+        let volume = *self.files.volume();
         let mut watch = Watch::default();
-        let mut first: Option<Sign> = None;
+        let mut first: Option<Vec<Sign>> = None;
         loop {
-            let began = boottime();
-            let Some(numbers) = self.files.numbers()? else { return Ok((0, None)) };
+            let began = volume.boottime();
+            let Some(numbers) = self.files.numbers()? else {
+                return Ok(Unused { number: 0, silent: Vec::new(), lock: None });
+            };
             let number = numbers.highest;
             let Some(highest) = self.files.read(number)? else { continue };
-            let ended = boottime();
+            let signs = self.signs(numbers, &highest)?;
+            let ended = volume.boottime();
             self.check_at_sign(&highest)?;
-            let Identity { token, holder, since, .. } = highest.identity.clone();
-            let sign = Sign { number, token, renewals: highest.renewals };
-            let alive = first.get_or_insert_with(|| sign.clone()) != &sign;
-            let expired =
-                watch.silent(sign, began, ended, self.term.silence) || (self.dead)().contains(&holder);
-            let lock = self.lock_of(&highest)?;
+            let Identity { holder, data, since, .. } = highest.identity.clone();
+            let alive = first.get_or_insert_with(|| signs.clone()) != &signs;
+            let expired = watch.silent(&signs, began, ended, self.term.silence) || signs.is_empty();
+            let lock = if in_place_thinkable(&highest, &self.holder) { self.lock(&data)? } else { None };
             match decide(&highest, &self.holder, lock.as_ref(), expired) {
-                Decision::InPlace | Decision::Copy => return Ok((number, lock)),
+                Decision::InPlace | Decision::Copy => return Ok(Unused { number, silent: signs, lock }),
                 // Its folder is gone, so nobody writes there.
-                Decision::Wait if highest.released && lock.is_none() => return Ok((number, None)),
+                Decision::Wait if highest.released && lock.is_none() => {
+                    return Ok(Unused { number, silent: signs, lock });
+                }
                 Decision::Wait if alive || matches!(lock, Some(FolderLock::Busy)) => {
                     return Err(ReplaceError::InUse { number, holder });
                 }
                 Decision::Wait => {}
             }
-            let silent = watch.silent_for(boottime());
+            let silent = watch.silent_for(volume.boottime());
             (self.report)(super::takeover::Progress::Waiting { number, holder, since, silent });
-            std::thread::sleep(pause);
+            volume.sleep(self.pause());
         }
     }
+}
 
-    fn lock_of(&self, highest: &Epoch) -> Result<Option<FolderLock>, TakeoverError> {
-        let folder: PathBuf = self.files.data_folder(&highest.identity.data);
-        if !in_place_thinkable(highest, &self.holder) || !folder.exists() {
-            return Ok(None);
-        }
-        Ok(Some(FolderLock::try_lock(&folder)?))
-    }
+/// A store that nobody holds any more.
+struct Unused {
+    /// The highest number, 0 for none.
+    number: u64,
+    /// The signs of life that stood still.
+    silent: Vec<Sign>,
+    /// The lock of its folder, so that no server of this machine goes on there meanwhile.
+    lock: Option<FolderLock<File>>,
 }

@@ -9,7 +9,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::database::Database;
 use super::wal::{self, Log};
-use crate::epoch::files::sync_directory;
+use crate::epoch::volume::sync_directory;
 use crate::epoch::{Contents, TakeoverError};
 
 /// Name of the file in a data folder.

@@ -167,6 +167,8 @@ fn open_database(
                     return Ok(None);
                 }
             }
+            // A successor removes what it has copied.
+            Err(_) if matches!(holding.read_fence(), Ok(Reading::Sealed)) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
     }

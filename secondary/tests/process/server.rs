@@ -52,6 +52,12 @@ impl Volume {
     }
 
     pub(crate) fn start_with(&self, flags: &[&str]) -> Server {
+        let storage = self.storage();
+        self.start_on(storage.to_str().expect("a path"), flags)
+    }
+
+    /// The same with the storage directory under another path, as another node sees it.
+    pub(crate) fn start_on(&self, storage: &str, flags: &[&str]) -> Server {
         let (port, admin) = free_ports();
         let log = self.path(&format!("log-{port}"));
         let child = Command::new(env!("CARGO_BIN_EXE_atsign-secondary"))
@@ -59,7 +65,7 @@ impl Volume {
             .args(["--shared-secret-file".as_ref(), self.path("cram").as_os_str()])
             .args(["--tls-cert".as_ref(), self.path("tls.crt").as_os_str()])
             .args(["--tls-key".as_ref(), self.path("tls.key").as_os_str()])
-            .args(["--storage-dir".as_ref(), self.storage().as_os_str()])
+            .args(["--storage-dir", storage])
             .args(flags)
             .stdin(Stdio::null())
             .stdout(File::create(&log).expect("log"))
