@@ -281,7 +281,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn strangers_of_one_address_do_not_keep_others_out_and_leave_the_owner_alone() {
-        let (connections, budget) = (Connections::default(), Budget::unlimited());
+        let budget = Budget::new(crate::memory::Gauge::none().with_limit(6 << 20), None);
+        let connections = Connections::default();
         let from = |last: u8| Origin::from(std::net::IpAddr::from([10, 0, 0, last]));
         let limits = Limits::default();
         let owner = connections.admit(&limits, from(9), &budget).await.expect("a place");

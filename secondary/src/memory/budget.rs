@@ -338,7 +338,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn refused_work_of_the_owner_shows_in_the_need_at_once() {
-        let budget = Group::new(6 * MIB, MIB).budget();
+        let group = Group::new(6 * MIB, MIB);
+        let budget = group.budget();
         let before = budget.figures(true).needed;
         budget.account().refuse(Taker::Guest, 20 * MIB);
         assert_eq!(budget.figures(true).needed, before, "others do not count");

@@ -21,6 +21,9 @@ pub const LEAST_CACHE: u64 = 64 << 10;
 /// Where no limit is known, the server lives as if this were it.
 pub const WITHOUT_LIMIT: u64 = 64 << 20;
 
+/// There strangers buy nothing, so they may be as many as the protocol's default allows.
+pub const STRANGERS_WITHOUT_LIMIT: u64 = 4 << 20;
+
 /// What each part of the server may take, bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shares {
@@ -46,6 +49,7 @@ pub struct Shares {
 impl Shares {
     /// The shares of a limit; 0 for none.
     pub fn of(limit: u64) -> Self {
+        let strangers = if limit == 0 { STRANGERS_WITHOUT_LIMIT } else { STRANGERS };
         let limit = if limit == 0 { WITHOUT_LIMIT } else { limit };
         let mut left = Self::divided(limit);
         let mut take = |most: u64| {
@@ -55,7 +59,7 @@ impl Shares {
         };
         // In a limit that is too small for all of it the first are served first.
         let program = take(PROGRAM);
-        let strangers = take(STRANGERS);
+        let strangers = take(strangers);
         let reserve = take(limit / 16);
         let pool = take(u64::MAX);
         Self {
@@ -108,7 +112,9 @@ mod tests {
 
     #[test]
     fn without_a_limit_there_are_shares_too() {
-        assert_eq!(Shares::of(0), Shares::of(WITHOUT_LIMIT));
+        let (none, large) = (Shares::of(0), Shares::of(WITHOUT_LIMIT));
+        assert!(none.strangers >= 200 * STRANGER);
+        assert_eq!(none.strangers + none.pool, large.strangers + large.pool);
     }
 
     proptest! {
