@@ -27,17 +27,32 @@ pub(super) struct TestBinary {
 /// # Errors
 /// They do not compile.
 pub(super) fn compile() -> Result<Vec<TestBinary>> {
-    step("tests", "compiling the tests of the workspace", || {
-        let output = cargo()
-            .args(["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"])
-            .stderr(Stdio::inherit())
-            .output()
-            .context("running cargo")?;
-        ensure!(output.status.success(), "the tests do not compile: see above");
-        let mut tests: Vec<_> = output.stdout.split(|&byte| byte == b'\n').filter_map(test_binary).collect();
-        tests.sort_by(|one, other| (&one.package, &one.target).cmp(&(&other.package, &other.target)));
-        Ok(tests)
-    })
+    step("tests", "compiling the tests of the workspace", || compile_these(&["--workspace"]))
+}
+
+/// Compiles one target of one package.
+///
+/// # Errors
+/// It does not compile.
+pub(super) fn compile_one(package: &str, target: &str) -> Result<TestBinary> {
+    let tests = step("tests", &format!("compiling {target}"), || {
+        compile_these(&["--package", package, "--test", target])
+    })?;
+    tests.into_iter().next().context("cargo names no test program")
+}
+
+fn compile_these(which: &[&str]) -> Result<Vec<TestBinary>> {
+    let output = cargo()
+        .arg("test")
+        .args(which)
+        .args(["--no-run", "--message-format=json-render-diagnostics"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("running cargo")?;
+    ensure!(output.status.success(), "the tests do not compile: see above");
+    let mut tests: Vec<_> = output.stdout.split(|&byte| byte == b'\n').filter_map(test_binary).collect();
+    tests.sort_by(|one, other| (&one.package, &one.target).cmp(&(&other.package, &other.target)));
+    Ok(tests)
 }
 
 /// One line of cargo's report, if it is about a test program.

@@ -156,7 +156,11 @@ pub(crate) fn test(options: &Options) -> Result<ExitCode> {
         });
     }
     if suites.contains(&Suite::KernelNfs) {
-        report.run(Suite::KernelNfs, || Tally::of(kernel_nfs::run(cluster.cache())));
+        let soak = options.soak.then(|| ("ATSIGN_SOAK", PathBuf::from("1")));
+        report.run(Suite::KernelNfs, || {
+            let ran = kernel_nfs::run(cluster.cache(), options.filter.as_deref(), soak.as_slice());
+            ran.unwrap_or_else(|error| Tally::of(Err(error)))
+        });
     }
     if suites.iter().any(|suite| suite.has_binaries()) {
         let _only_me = cluster.lock()?;
