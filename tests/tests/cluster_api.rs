@@ -73,7 +73,7 @@ fn columns_show_what_status_says(server: &ApiServer) -> Result<()> {
     server.kubectl_ok(&["create", "-f", "-"], &alice.to_string())?;
     let status = json!({"status": {
         "atSign": "@alice", "tier": "free", "address": "alice.default.svc.cluster.local",
-        "memory": {"current": "6Mi", "used": "1536Ki"},
+        "memory": {"current": "6Mi", "used": "1536Ki", "recommended": "8Mi"},
         "conditions": [{"type": "Ready", "status": "True", "reason": "Serving", "message": "",
                         "observedGeneration": 1, "lastTransitionTime": "2026-11-01T00:00:00Z"}],
     }});
@@ -85,12 +85,22 @@ fn columns_show_what_status_says(server: &ApiServer) -> Result<()> {
     let words: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(
         words[0],
-        ["NAME", "ATSIGN", "TIER", "MEMORY", "USED", "READY", "REASON", "ADDRESS", "AGE"],
+        ["NAME", "ATSIGN", "TIER", "MEMORY", "USED", "RECOMMENDED", "READY", "REASON", "ADDRESS", "AGE"],
         "{table}"
     );
     assert_eq!(
-        words[1][..8],
-        ["alice", "@alice", "free", "6Mi", "1536Ki", "True", "Serving", "alice.default.svc.cluster.local"],
+        words[1][..9],
+        [
+            "alice",
+            "@alice",
+            "free",
+            "6Mi",
+            "1536Ki",
+            "8Mi",
+            "True",
+            "Serving",
+            "alice.default.svc.cluster.local"
+        ],
         "{table}"
     );
     let by_category = server.kubectl_ok(&["get", "atplatform", "-o", "name"], "")?;
