@@ -189,11 +189,6 @@ fn two_contenders_and_a_late_holder_never_serve_at_once() {
 }
 
 #[test]
-fn a_store_that_never_was_is_made_once() {
-    Model { starts_with_data: false, epochs: 2, ..Model::of(2) }.holds();
-}
-
-#[test]
 fn a_reply_that_is_lost_and_asked_for_again_does_no_harm() {
     Model { lost_replies: 1, ..Model::of(2) }.holds();
 }
