@@ -46,7 +46,7 @@ pub(super) struct Keeper {
     sizing: Sizing,
     /// What the status says.
     said: Said,
-    said_at: Option<Timestamp>,
+    said_at: Timestamp,
     /// The request that waits, and how.
     waiting: Option<Waiting>,
     /// When to ask again.
@@ -89,7 +89,8 @@ impl Keeper {
         Self {
             sizing,
             said,
-            said_at: None,
+            // An operator before us may have written just now.
+            said_at: Timestamp::now(),
             waiting: None,
             // So that a new leader does not reach for all servers at once.
             ask_at: Instant::now() + jittered(PACE),
@@ -403,7 +404,7 @@ impl Keeper {
             }
         }
         self.said = said;
-        self.said_at = Some(now);
+        self.said_at = now;
         None
     }
 

@@ -113,15 +113,15 @@ pub fn report(previous: &Said, facts: &Facts<'_>, now: Timestamp) -> Said {
 }
 
 /// When `next` may be written after `previous`: at once where it says something new, later where only what is used
-/// changed. `None` where nothing did.
-pub fn due(previous: &Said, next: &Said, written: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+/// changed since `written`. `None` where nothing did.
+pub fn due(previous: &Said, next: &Said, written: Timestamp, now: Timestamp) -> Option<Timestamp> {
     if previous == next {
         return None;
     }
     let mut but_for_used = next.clone();
     but_for_used.memory.used.clone_from(&previous.memory.used);
     if but_for_used == *previous && previous.memory.used.is_some() {
-        return written.and_then(|written| written.checked_add(USED_PERIOD).ok()).or(Some(now));
+        return written.checked_add(USED_PERIOD).ok().or(Some(now));
     }
     Some(now)
 }
@@ -242,12 +242,12 @@ mod tests {
         let first = said(8 * MI, 3 * MI - 5, None, &Said::default());
         assert_eq!(first.memory.used.as_deref(), Some("3Mi"));
         let same = said(8 * MI, 2 * MI - MI / 4, None, &first);
-        assert_eq!(due(&first, &same, Some(at(90)), at(100)), None, "a little less is no news");
+        assert_eq!(due(&first, &same, at(90), at(100)), None, "a little less is no news");
         let less = said(8 * MI, MI, None, &first);
         assert_eq!(less.memory.used.as_deref(), Some("1Mi"));
-        assert_eq!(due(&first, &less, Some(at(90)), at(100)), Some(at(390)));
+        assert_eq!(due(&first, &less, at(90), at(100)), Some(at(390)));
         let grown = said(12 * MI, MI, None, &first);
-        assert_eq!(due(&first, &grown, Some(at(90)), at(100)), Some(at(100)), "a size is told at once");
+        assert_eq!(due(&first, &grown, at(90), at(100)), Some(at(100)), "a size is told at once");
     }
 
     #[test]
