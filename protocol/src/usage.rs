@@ -34,7 +34,7 @@ pub struct Usage {
     pub connections: u32,
     /// Stored keys.
     pub keys: u64,
-    /// Size of the store's files.
+    /// Size of the store, without the log beside it.
     pub store_bytes: u64,
     /// Notifications accepted since midnight UTC.
     pub notifications_today: u64,

@@ -28,7 +28,7 @@ pub(super) async fn text(admin: &Admin) -> String {
             admin.server.get().map_or(0, |server| server.refused()),
         ),
         ("atsign_keys", "gauge", "Stored keys.", usage.keys),
-        ("atsign_store_bytes", "gauge", "Size of the store's files.", usage.store_bytes),
+        ("atsign_store_bytes", "gauge", "Size of the store, without its log.", usage.store_bytes),
         ("atsign_store_changes_total", "counter", "Changes on disk and confirmed.", count(&figures.changes)),
         (
             "atsign_store_changes_failed_total",

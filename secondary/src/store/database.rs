@@ -255,7 +255,8 @@ impl Database {
         Ok(-1)
     }
 
-    /// Number of keys, and bytes of the files.
+    /// Number of keys, and bytes of the pages that hold everything. The log beside them does not count: it grows while
+    /// nobody stores anything, and shrinks again.
     pub fn size(&mut self) -> Result<(u64, u64), DatabaseError> {
         let keys = if let Some(keys) = self.keys {
             keys
@@ -265,7 +266,12 @@ impl Database {
             self.keys = Some(keys);
             keys
         };
-        Ok((keys, self.file_bytes()))
+        let pages: i64 = self.connection.query_row(
+            "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
+            [],
+            |row| row.get(0),
+        )?;
+        Ok((keys, pages.unsigned_abs()))
     }
 
     /// When the next key or notification is to be deleted, Unix milliseconds.

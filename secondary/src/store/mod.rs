@@ -156,6 +156,6 @@ pub trait Store: Notifications + Clone + Send + Sync + 'static {
     fn entries(&self, log: Log) -> impl Future<Output = Result<u64, StoreError>> + Send;
     /// What is told of the access log.
     fn visits(&self, most: Top) -> impl Future<Output = Result<Visits, StoreError>> + Send;
-    /// Number of keys and bytes on disk.
+    /// Number of keys, and bytes of what holds them.
     fn size(&self) -> impl Future<Output = Result<(u64, u64), StoreError>> + Send;
 }
