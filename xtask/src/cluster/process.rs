@@ -22,6 +22,9 @@ const MARK: &str = "ATSIGN_CLUSTER_PROCESS";
 /// How long a busy machine may take to start a process.
 const STARTING: Duration = Duration::from_secs(30);
 
+/// How long a living process may be without an environment before it is taken for somebody else's.
+const EXEC: Duration = Duration::from_millis(500);
+
 /// How long a process may take to end by itself.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -153,7 +156,17 @@ impl Process {
 pub(crate) fn running(cluster: &Cluster, name: &str) -> Option<u32> {
     let pid = fs::read_to_string(pid_file(cluster, name)).ok()?.trim().parse().ok()?;
     let prefix = format!("{}{name}:", mark_prefix(cluster));
-    (mark_of(pid)?.starts_with(&prefix) && !is_dead(pid)).then_some(pid)
+    let start = Instant::now();
+    loop {
+        if let Some(mark) = mark_of(pid) {
+            return (mark.starts_with(&prefix) && !is_dead(pid)).then_some(pid);
+        }
+        // While a process becomes another program (sh, nsenter, then its own) it shows no environment for a moment.
+        if is_dead(pid) || start.elapsed() > EXEC {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// An error with the end of its log where the process does not run any more.
