@@ -18,6 +18,10 @@ use crate::secondary::{HOST, Secondary};
 /// How long a test waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long the kernel may try one connection. A Service sends all tries of one to the same pod, also to one that has gone
+/// just now; the next connection finds the new one.
+const CONNECTING: Duration = Duration::from_secs(10);
+
 /// A connection to a secondary server or to a directory.
 pub struct Client {
     stream: StreamOwned<ClientConnection, TcpStream>,
@@ -58,7 +62,9 @@ impl Client {
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-        let tcp = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
+        let place = address.to_socket_addrs()?.next().with_context(|| format!("{address} has no address"))?;
+        let tcp = TcpStream::connect_timeout(&place, CONNECTING)
+            .with_context(|| format!("connect to {address}"))?;
         tcp.set_nodelay(true)?;
         tcp.set_read_timeout(Some(PATIENCE))?;
         tcp.set_write_timeout(Some(PATIENCE))?;
