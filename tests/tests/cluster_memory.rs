@@ -129,13 +129,17 @@ struct Sample {
     needed: u64,
 }
 
-/// Looks at limit and need twice a second.
+/// Looks at limit and need twice a second, the last time after it was told to end.
 fn observe(watching: &AtomicBool, seen: &Mutex<Vec<Sample>>, file: &PathBuf, ip: &str) {
     let start = Instant::now();
-    while watching.load(Ordering::Relaxed) {
+    loop {
+        let last = !watching.load(Ordering::Relaxed);
         if let (Ok(limit), Ok(needed)) = (bytes_in(file), needed(ip)) {
             let sample = Sample { second: start.elapsed().as_secs_f64(), limit, needed };
             seen.lock().expect("no panic").push(sample);
+        }
+        if last {
+            break;
         }
         std::thread::sleep(Duration::from_millis(500));
     }
