@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
+use crate::client::Client;
+
 /// Where the operator lives.
 pub const OPERATOR_NAMESPACE: &str = "atsign-system";
 
@@ -45,6 +47,9 @@ pub fn kubectl_with(args: &[&str], input: &str) -> Result<String> {
 pub fn kubectl(args: &[&str]) -> Result<String> {
     kubectl_with(args, "")
 }
+
+/// How long a node's proxy may take to send a Service's connections to a pod that is ready.
+const PROXY_LAG: Duration = Duration::from_secs(10);
 
 /// Asks until the answer is there or the time is up; the last refusal is the error.
 pub fn eventually<T>(what: &str, within: Duration, mut ask: impl FnMut() -> Result<T>) -> Result<T> {
@@ -122,6 +127,17 @@ impl Namespace {
         pods.retain(|pod| pod["metadata"]["deletionTimestamp"].is_null());
         ensure!(pods.len() == 1, "{} pods of {at_sign}, expected one", pods.len());
         Ok(pods.remove(0))
+    }
+
+    /// Connects to an atSign's Service and logs in with the CRAM secret that the operator made.
+    ///
+    /// An atSign is ready by its pod; the node's proxy hears of that by itself, and refuses connections until then.
+    pub fn log_in(&self, name: &str) -> Result<Client> {
+        let host = format!("{name}.{}.svc.cluster.local", self.name);
+        let ca = operator_ca()?;
+        let mut client = eventually("a connection", PROXY_LAG, || Client::connect(&host, 6464, &ca))?;
+        client.cram(&format!("@{name}"), &self.secret(&format!("{name}-activation"), "cram")?)?;
+        Ok(client)
     }
 
     /// A key of a Secret.

@@ -13,14 +13,6 @@ use serde_json::Value;
 
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// Connects to an atSign's Service and logs in with the CRAM secret that the operator made.
-fn log_in(namespace: &Namespace, name: &str) -> Result<Client> {
-    let host = format!("{name}.{}.svc.cluster.local", namespace.name);
-    let mut client = Client::connect(&host, 6464, &operator_ca()?)?;
-    client.cram(&format!("@{name}"), &namespace.secret(&format!("{name}-activation"), "cram")?)?;
-    Ok(client)
-}
-
 /// The node's process that serves this pod.
 fn server_process(pod: &Value) -> Result<i32> {
     let uid = pod["metadata"]["uid"].as_str().context("the pod has no uid")?;
@@ -59,7 +51,7 @@ fn the_example_becomes_a_running_atsign_that_the_directory_knows() -> Result<()>
     let mut directory = Client::connect(&directory_host(), 64, &operator_ca()?)?;
     assert_eq!(directory.request("alice")?, format!("{host}:6464\r\n@"));
 
-    let mut owner = log_in(&namespace, "alice")?;
+    let mut owner = namespace.log_in("alice")?;
     assert!(owner.request("update:public:greeting@alice hello")?.starts_with("data:"));
     assert_eq!(owner.request("llookup:public:greeting@alice")?, "data:hello\n@alice@");
     let mut stranger = Client::connect(host, 6464, &operator_ca()?)?;
@@ -78,7 +70,7 @@ fn the_pod_runs_restricted_and_within_six_mebibytes() -> Result<()> {
     let namespace = Namespace::new("life-small")?;
     namespace.apply("{apiVersion: atsign.dev/v1, kind: AtSign, metadata: {name: small}, spec: {}}")?;
     namespace.wait_for("small", "Ready", "True")?;
-    let mut owner = log_in(&namespace, "small")?;
+    let mut owner = namespace.log_in("small")?;
     for n in 0..200 {
         owner.request(&format!("update:key{n}.demo@small {}", "v".repeat(200)))?;
     }
@@ -115,13 +107,13 @@ fn a_deleted_pod_comes_back_with_its_data() -> Result<()> {
     let namespace = Namespace::new("life-pod")?;
     namespace.apply("{apiVersion: atsign.dev/v1, kind: AtSign, metadata: {name: phoenix}, spec: {}}")?;
     namespace.wait_for("phoenix", "Ready", "True")?;
-    log_in(&namespace, "phoenix")?.request("update:ashes.demo@phoenix still warm")?;
+    namespace.log_in("phoenix")?.request("update:ashes.demo@phoenix still warm")?;
 
     let before = namespace.pod("phoenix")?;
     namespace.kubectl(&["delete", "pod", before["metadata"]["name"].as_str().unwrap_or_default()])?;
 
     let value = eventually("the data is back", 2 * MINUTE, || {
-        log_in(&namespace, "phoenix")?.request("llookup:ashes.demo@phoenix")
+        namespace.log_in("phoenix")?.request("llookup:ashes.demo@phoenix")
     })?;
     assert_eq!(value, "data:still warm\n@phoenix@");
     assert_ne!(namespace.pod("phoenix")?["metadata"]["uid"], before["metadata"]["uid"]);
@@ -143,7 +135,7 @@ fn fifty_times_kill_9_under_updates_loses_no_acknowledged_update() -> Result<()>
             let namespace = std::mem::ManuallyDrop::new(Namespace { name });
             let (mut acknowledged, mut number) = (BTreeMap::new(), 0u64);
             while !stop.load(Ordering::Relaxed) {
-                let Ok(mut client) = log_in(&namespace, "nine") else {
+                let Ok(mut client) = namespace.log_in("nine") else {
                     std::thread::sleep(Duration::from_millis(50));
                     continue;
                 };
@@ -168,7 +160,7 @@ fn fifty_times_kill_9_under_updates_loses_no_acknowledged_update() -> Result<()>
         eventually("the server runs again", MINUTE, || {
             let pid = server_process(&namespace.pod("nine")?)?;
             // Only a server that serves is worth killing: this is what readiness says, seen by its client.
-            log_in(&namespace, "nine")?.request("noop:0")?;
+            namespace.log_in("nine")?.request("noop:0")?;
             std::thread::sleep(Duration::from_millis(20 + 37 * (round as u64 % 13)));
             kill(pid)
         })
@@ -182,7 +174,7 @@ fn fifty_times_kill_9_under_updates_loses_no_acknowledged_update() -> Result<()>
         acknowledged.len()
     );
 
-    let mut owner = eventually("the server runs again", MINUTE, || log_in(&namespace, "nine"))?;
+    let mut owner = eventually("the server runs again", MINUTE, || namespace.log_in("nine"))?;
     for (slot, number) in &acknowledged {
         let answer = owner.request(&format!("llookup:slot{slot}.demo@nine"))?;
         let stored: u64 = answer
@@ -209,7 +201,7 @@ fn retain_keeps_the_data_for_the_next_atsign_of_that_name() -> Result<()> {
         "{apiVersion: atsign.dev/v1, kind: AtSign, metadata: {name: keeper}, spec: {deletionPolicy: Retain}}";
     namespace.apply(manifest)?;
     namespace.wait_for("keeper", "Ready", "True")?;
-    log_in(&namespace, "keeper")?.request("update:treasure.demo@keeper gold")?;
+    namespace.log_in("keeper")?.request("update:treasure.demo@keeper gold")?;
     let volume = namespace.get("pvc", "keeper")?["spec"]["volumeName"].clone();
 
     namespace.kubectl(&["delete", "atsign", "keeper"])?;
@@ -227,7 +219,7 @@ fn retain_keeps_the_data_for_the_next_atsign_of_that_name() -> Result<()> {
     namespace.apply(manifest)?;
     namespace.wait_for("keeper", "Ready", "True")?;
     let value = eventually("the data is back", MINUTE, || {
-        log_in(&namespace, "keeper")?.request("llookup:treasure.demo@keeper")
+        namespace.log_in("keeper")?.request("llookup:treasure.demo@keeper")
     })?;
     assert_eq!(value, "data:gold\n@keeper@");
     Ok(())
@@ -244,7 +236,7 @@ fn delete_leaves_nothing_behind_not_even_on_nfs() -> Result<()> {
         "{apiVersion: atsign.dev/v1, kind: AtSign, metadata: {name: leaver}, spec: {deletionPolicy: Delete}}",
     )?;
     namespace.wait_for("leaver", "Ready", "True")?;
-    log_in(&namespace, "leaver")?.request("update:secret.demo@leaver burn after reading")?;
+    namespace.log_in("leaver")?.request("update:secret.demo@leaver burn after reading")?;
     assert_eq!(directories()?, 1, "the claim has its directory on the NFS server");
     let volume =
         namespace.get("pvc", "leaver")?["spec"]["volumeName"].as_str().unwrap_or_default().to_owned();

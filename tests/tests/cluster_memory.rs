@@ -8,8 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use atsign_tests::client::Client;
-use atsign_tests::cluster::{Namespace, OPERATOR_NAMESPACE, eventually, kubectl, operator_ca};
+use atsign_tests::cluster::{Namespace, OPERATOR_NAMESPACE, eventually, kubectl};
 use atsign_tests::soak::pick;
 use serde_json::{Value, json};
 
@@ -67,13 +66,6 @@ fn rolled_out() -> Result<()> {
     let wait =
         ["-n", OPERATOR_NAMESPACE, "rollout", "status", "deployment/atsign-operator", "--timeout=120s"];
     kubectl(&wait).map(drop)
-}
-
-fn log_in(namespace: &Namespace, name: &str) -> Result<Client> {
-    let host = format!("{name}.{}.svc.cluster.local", namespace.name);
-    let mut client = Client::connect(&host, 6464, &operator_ca()?)?;
-    client.cram(&format!("@{name}"), &namespace.secret(&format!("{name}-activation"), "cram")?)?;
-    Ok(client)
 }
 
 /// The file of the memory limit of this pod's server, in the node's cgroups.
@@ -174,7 +166,7 @@ fn load(
 ) -> Result<Vec<std::thread::JoinHandle<Result<u64>>>> {
     let mut threads = Vec::new();
     for number in 0..BUSY {
-        let mut client = log_in(namespace, name)?;
+        let mut client = namespace.log_in(name)?;
         let (name, stop) = (name.to_owned(), stop.clone());
         threads.push(std::thread::spawn(move || {
             let mut requests = 0;
@@ -214,7 +206,7 @@ fn memory_climbs_to_the_cap_and_comes_back_while_clients_stay_connected() -> Res
     let pod = namespace.pod("climber")?;
     let file = limit_file(&pod)?;
     assert_eq!(bytes_in(&file)?, 6 * MI);
-    let mut loyal = (0..LOYAL).map(|_| log_in(&namespace, "climber")).collect::<Result<Vec<_>>>()?;
+    let mut loyal = (0..LOYAL).map(|_| namespace.log_in("climber")).collect::<Result<Vec<_>>>()?;
 
     let (stop, watching) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(true)));
     let seen = Arc::new(Mutex::new(Vec::<Sample>::new()));
@@ -283,7 +275,7 @@ fn a_server_that_needs_less_gives_its_memory_back_page_cache_and_all() -> Result
     until_limit(&file, 24 * MI, Duration::from_mins(2), &namespace)?;
 
     // Far more than 6Mi of page cache, which the kubelet counts as used.
-    let mut owner = log_in(&namespace, "giver")?;
+    let mut owner = namespace.log_in("giver")?;
     let value = "v".repeat(50_000);
     for number in 0..400 {
         let answer = owner.request(&format!("update:key{number}.demo@giver {value}"))?;
