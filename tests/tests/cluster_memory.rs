@@ -249,13 +249,17 @@ fn memory_climbs_to_the_cap_and_comes_back_while_clients_stay_connected() -> Res
     assert_eq!(after["metadata"]["uid"], pod["metadata"]["uid"], "the pod is the same");
     assert_eq!(after["status"]["containerStatuses"][0]["restartCount"], 0);
     assert!(limits.contains(&24), "{limits:?}");
-    let grown = namespace.kubectl(&[
-        "get",
-        "events",
-        "-o",
-        "jsonpath={.items[?(@.reason==\"MemoryGrown\")].message}",
-    ])?;
-    ensure!(grown.contains("to 24Mi: the server needs"), "no Event tells it: {grown}");
+    // It is told once the pod says so, which is after the kernel has it.
+    eventually("an Event tells it", Duration::from_mins(1), || {
+        let grown = namespace.kubectl(&[
+            "get",
+            "events",
+            "-o",
+            "jsonpath={.items[?(@.reason==\"MemoryGrown\")].message}",
+        ])?;
+        ensure!(grown.contains("to 24Mi: the server needs"), "the Events are: {grown}");
+        Ok(())
+    })?;
     Ok(())
 }
 
