@@ -32,7 +32,7 @@ use faults::Faults;
 use node::Node;
 
 /// How long anything may take on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 static SERVER: OnceLock<ApiServer> = OnceLock::new();
 static WORLDS: AtomicUsize = AtomicUsize::new(0);
