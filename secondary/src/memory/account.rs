@@ -63,6 +63,18 @@ pub struct Wanted {
     pub limit: u64,
 }
 
+/// What the kernel counts: the account knows what was taken, and not what else there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// What cannot be evicted.
+    pub pinned: u64,
+    /// The limit, 0 for none.
+    pub limit: u64,
+}
+
+/// Something large is given only while what cannot be evicted stays below this percentage of the limit with it.
+const LARGE_BELOW: u64 = 80;
+
 /// The account of one server.
 #[derive(Debug)]
 pub struct Account {
@@ -81,6 +93,11 @@ struct State {
     refused: u64,
     /// Whether large commands are refused whatever is free.
     no_large: bool,
+    /// What the kernel counted at the last look, and what was taken of the pool then.
+    seen: Seen,
+    seen_taken: u64,
+    /// Something large was not given because of that.
+    pressed: bool,
     /// What was taken when there last was news of it.
     told: u64,
 }
@@ -94,21 +111,30 @@ impl Account {
             wanted: Wanted::default(),
             refused: 0,
             no_large: false,
+            seen: Seen::default(),
+            seen_taken: 0,
+            pressed: false,
             told: 0,
         };
         Arc::new(Self { state: Mutex::new(state), freed: Notify::new(), news: Notify::new() })
     }
 
-    /// Sets how much there is. Leases stay, also where they are more than that.
-    pub fn set(&self, shares: Shares, no_large: bool) {
+    /// Sets how much there is, and what the kernel counts. Leases stay, also where they are more than that.
+    pub fn set(&self, shares: Shares, no_large: bool, seen: Seen) {
         let mut state = self.state();
-        let same = state.shares == shares && state.no_large == no_large;
-        (state.shares, state.no_large) = (shares, no_large);
+        let same = state.shares == shares;
+        (state.shares, state.no_large, state.seen) = (shares, no_large, seen);
+        state.seen_taken = state.taken.pooled();
         drop(state);
+        self.freed.notify_waiters();
         if !same {
-            self.freed.notify_waiters();
             self.news.notify_one();
         }
+    }
+
+    /// Whether something large was not given since this was asked because too much is pinned.
+    pub fn was_pressed(&self) -> bool {
+        std::mem::take(&mut self.state().pressed)
     }
 
     /// How much there is.
@@ -182,15 +208,28 @@ impl State {
         let Shares { pool, connections, one_command, guests, strangers, .. } = self.shares;
         let whole = held + more;
         let is_large = whole > LARGE && taker != Taker::Connection;
+        if is_large && self.no_large || self.is_crowded(taker, held, more) {
+            return false;
+        }
         let room = if is_large { pool - pool / 8 } else { pool };
         let fits = self.taken.pooled() + more + LEAST_CACHE <= room;
         match taker {
             Taker::Stranger => self.taken.strangers + more <= strangers,
-            _ if is_large && self.no_large => false,
             Taker::Connection => fits && self.taken.connections + more <= connections,
             Taker::Command => fits && whole <= one_command,
             Taker::Guest => fits && self.taken.guests + more <= guests,
         }
+    }
+
+    /// Whether something large would bring what cannot be evicted too near to the limit: what was counted at the last
+    /// look, and what was given since.
+    fn is_crowded(&self, taker: Taker, held: u64, more: u64) -> bool {
+        let is_large = held + more > LARGE && taker != Taker::Connection;
+        is_large && self.seen.limit > 0 && self.pinned_with(more) > self.seen.limit / 100 * LARGE_BELOW
+    }
+
+    fn pinned_with(&self, more: u64) -> u64 {
+        self.seen.pinned + self.taken.pooled().saturating_sub(self.seen_taken) + more
     }
 
     /// Counts what the owner had to do without, and what limit would have spared him that.
@@ -205,6 +244,10 @@ impl State {
         };
         self.refused += 1;
         self.wanted.limit = self.wanted.limit.max(Shares::limit_for(pool + 8));
+        if self.is_crowded(taker, held, more) {
+            let limit = self.pinned_with(more) / LARGE_BELOW * 100;
+            self.wanted.limit = self.wanted.limit.max(limit);
+        }
     }
 }
 
@@ -253,7 +296,8 @@ impl Lease {
         let hopeless = {
             let mut state = self.account.state();
             state.miss(self.taker, self.bytes, more);
-            let alone = State { taken: Taken::default(), ..*state };
+            state.pressed |= state.is_crowded(self.taker, self.bytes, more);
+            let alone = State { taken: Taken::default(), seen: Seen::default(), ..*state };
             !alone.may(self.taker, self.bytes, more)
         };
         self.account.news.notify_one();
@@ -357,6 +401,23 @@ mod tests {
         let mut lease = account.lease(Taker::Command);
         assert!(!lease.grow_within(SIX, Duration::from_secs(5)).await);
         assert_eq!(begun.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn something_large_waits_until_enough_is_evicted_whatever_the_account_says() {
+        let account = account();
+        let crowded = Seen { pinned: SIX / 100 * 75, limit: SIX };
+        account.set(Shares::of(SIX), false, crowded);
+        assert!(account.take(Taker::Command, LARGE).is_some(), "that is not large");
+        let mut large = account.lease(Taker::Command);
+        let (got, ()) = tokio::join!(large.grow_within(SIX / 10, Duration::from_secs(5)), async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert!(account.was_pressed());
+            account.set(Shares::of(SIX), false, Seen { pinned: SIX / 2, limit: SIX });
+        });
+        assert!(got);
+        let mut another = account.lease(Taker::Command);
+        assert!(!another.grow(SIX / 100 * 30), "what was given since the last look counts");
     }
 
     fn takers() -> impl Strategy<Value = Vec<(u8, u64, bool)>> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::account::{Account, Lease, Taker};
+use super::account::{Account, Lease, Seen, Taker};
 use super::division::{LEAST_CACHE, Shares};
 use super::gauge::{Gauge, Memory};
 use super::level::Level;
@@ -64,6 +64,10 @@ pub struct Look {
     pub level: Level,
     /// The limit, 0 for none.
     pub limit: u64,
+    /// Anonymous memory.
+    pub anon: u64,
+    /// Something large waits for memory to be given back.
+    pub pressed: bool,
 }
 
 /// What is told of the memory.
@@ -173,15 +177,22 @@ impl Budget {
         let limit = state.limit();
         state.level = Level::of(memory.pinned(), limit);
         let shares = Shares::of(limit);
+        let pressed = self.account.was_pressed();
         state.cache = self.cache_for(&state, shares, taken.pooled());
+        if pressed {
+            state.cache = state.cache.min(LEAST_CACHE);
+        }
         let look = Look {
             cache: state.cache,
             drop_pages: state.shrunk.is_some_and(|shrunk| memory.used > shrunk.to / 10 * 9),
             level: state.level,
             limit,
+            anon: memory.anon,
+            pressed,
         };
         drop(state);
-        self.account.set(shares, look.level >= Level::LargeRefused);
+        let seen = Seen { pinned: memory.pinned(), limit };
+        self.account.set(shares, look.level >= Level::LargeRefused, seen);
         look
     }
 
@@ -193,6 +204,11 @@ impl Budget {
         }
         let room = (limit / 100 * ROOM_FOR_CACHE).saturating_sub(state.memory.pinned());
         if limit == 0 { allowed } else { allowed.min(state.cache + room) }
+    }
+
+    /// Anonymous memory now.
+    pub fn anonymous(&self) -> u64 {
+        self.gauge.read().anon
     }
 
     /// Keeps to `to` bytes from now on, for a minute or until the limit changes.

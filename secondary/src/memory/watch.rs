@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use super::account::LARGE;
 use super::budget::Look;
 use super::{Level, heap};
 use crate::atserver::AtServer;
@@ -13,17 +14,22 @@ use crate::logs::Logs;
 use crate::metering::{Meter, Present};
 use crate::store::{Notifications as _, SqliteStore};
 
-/// The kernel is asked so often, and so often while the server keeps to a limit that is not set yet.
+/// The kernel is asked so often; and so often while the server keeps to a limit that is not set yet, or something large is
+/// under way.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-const LOOK_WHILE_SHRUNK: Duration = Duration::from_millis(100);
+const LOOK_IN_A_HURRY: Duration = Duration::from_millis(100);
 
-/// Looks between two times that free memory is given back to the kernel where there is no need to hurry.
+/// Free memory is given back to the kernel when there may be so much of it, and after so many looks in any case.
+const GROWN: u64 = 128 << 10;
 const TRIM_EVERY: u32 = 20;
 
 /// Follows the memory of a server for ever.
 pub async fn follow(server: Arc<AtServer<SqliteStore>>, meter: Arc<Meter>, logs: Logs) -> Infallible {
     let budget = Arc::clone(&server.budget);
-    let mut last = Look { cache: 0, drop_pages: false, level: Level::Calm, limit: 0 };
+    let mut last =
+        Look { cache: 0, drop_pages: false, level: Level::Calm, limit: 0, anon: 0, pressed: false };
+    // Anonymous memory right after free memory was given back.
+    let mut trimmed = 0;
     let mut posted = 0;
     let mut round = 0_u32;
     loop {
@@ -34,9 +40,10 @@ pub async fn follow(server: Arc<AtServer<SqliteStore>>, meter: Arc<Meter>, logs:
             server.store.drop_pages();
             logs.drop_pages();
         }
-        let lowered = look.cache < last.cache;
-        if lowered || look.drop_pages || look.level > Level::Calm || round.is_multiple_of(TRIM_EVERY) {
+        let grown = look.anon > trimmed + GROWN;
+        if grown || look.pressed || look.drop_pages || round.is_multiple_of(TRIM_EVERY) {
             heap::trim();
+            trimmed = budget.anonymous();
         }
         last = look;
         meter.tick(Present {
@@ -51,7 +58,12 @@ pub async fn follow(server: Arc<AtServer<SqliteStore>>, meter: Arc<Meter>, logs:
         budget.set_store(server.store.file_bytes());
         round = round.wrapping_add(1);
         budget.account().tell();
-        sleep(if budget.is_shrunk() { LOOK_WHILE_SHRUNK } else { LOOK_EVERY }).await;
+        let taken = budget.account().taken();
+        let hurries = budget.is_shrunk()
+            || look.pressed
+            || look.level > Level::Calm
+            || taken.commands + taken.guests > LARGE;
+        sleep(if hurries { LOOK_IN_A_HURRY } else { LOOK_EVERY }).await;
     }
 }
 

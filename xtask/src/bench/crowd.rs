@@ -14,9 +14,10 @@ const KEYS: usize = 50_000;
 const LOOKUPS: u32 = 5_000;
 
 pub(super) fn run() -> Result<Vec<Row>> {
+    // Before the server, for it is removed after it.
+    let group = MemoryGroup::new(6 << 20)?;
     let mut server = Secondary::start("@alice")?;
     fill(&server, KEYS)?;
-    let group = MemoryGroup::new(6 << 20)?;
     server.restart_in(&group)?;
     sleep(Duration::from_secs(3));
     let before = group.anonymous()?;
