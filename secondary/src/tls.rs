@@ -21,8 +21,8 @@ use tokio::time::Instant;
 
 use crate::web;
 
-/// Bytes of TLS records that may wait to be sent on one connection.
-pub const SEND_BUFFER: usize = 32 * 1024;
+/// Bytes of TLS records that may wait to be sent on one connection: a full record and what it costs to encrypt it.
+pub const SEND_BUFFER: usize = 17 * 1024;
 
 /// What a client may ask for by ALPN that could as well ask for nothing.
 const ATPROTOCOL: &[u8] = b"atProtocol/1.0";

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use atsign_protocol::{Field, MetadataChange};
 use atsign_secondary::epoch::{TakeoverError, Term};
-use atsign_secondary::store::notifications::{Details, Kind, Notification, Outcome, Posting, Search, Status};
+use atsign_secondary::store::notifications::{
+    Details, Found, Kind, Notification, Outcome, Posting, Search, Status, Which,
+};
 use atsign_secondary::store::{
     Change, Config, End, Notifications as _, Operation, Page, SqliteStore, State, Store, StoreError, Top,
     Visit, open,
@@ -320,6 +322,14 @@ fn notification(kind: Kind, id: &str, other: &str) -> Notification {
     }
 }
 
+async fn read(store: &SqliteStore, which: Which) -> Option<Notification> {
+    store.notification(which, u64::MAX).await.expect("an answer").and_then(Found::notification)
+}
+
+fn to_bob(now: i64) -> Which {
+    Which::ToSend { recipient: "@bob".into(), now }
+}
+
 fn posting(notification: Notification, change: Option<Change>) -> Posting {
     Posting { notification, change, tells_of_change: false }
 }
@@ -350,8 +360,23 @@ async fn one_sender_cannot_fill_the_store() {
         opened.store.post(posting, NOW).await.expect("posted");
     }
     let search = Search { after: 0, since: 0, now: NOW, own: false };
-    let first = opened.store.next_received(search).await.expect("an answer").expect("a notification");
+    let first = read(&opened.store, Which::Received(search)).await.expect("a notification");
     assert_eq!(first.id, "10");
+}
+
+#[tokio::test]
+async fn of_a_notification_that_is_larger_than_asked_for_only_its_size_is_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let opened = opened(folder.path(), "pod-1").await;
+    let mut large = notification(Kind::Sent, "1", "@bob");
+    large.value = Some("v".repeat(100_000));
+    let bytes = (large.key.len() + 100_000) as u64;
+    opened.store.post(posting(large, None), NOW).await.expect("posted");
+    for which in [Which::Named("1".into()), to_bob(NOW)] {
+        let found = opened.store.notification(which.clone(), bytes - 1).await.expect("an answer");
+        assert!(matches!(found, Some(Found::Larger(told)) if told == bytes), "{which:?}");
+        assert!(read(&opened.store, which).await.is_some());
+    }
 }
 
 #[tokio::test]
@@ -385,8 +410,8 @@ async fn what_the_server_tells_its_own_clients_is_found_by_who_asks_for_it() {
     let own = notification(Kind::Own, "1", "@alice");
     opened.store.post(posting(own, None), NOW).await.expect("posted");
     let search = |own| Search { after: 0, since: 0, now: NOW, own };
-    assert!(opened.store.next_received(search(false)).await.expect("an answer").is_none());
-    let found = opened.store.next_received(search(true)).await.expect("an answer").expect("it");
+    assert!(read(&opened.store, Which::Received(search(false))).await.is_none());
+    let found = read(&opened.store, Which::Received(search(true))).await.expect("it");
     assert_eq!(found.kind, Kind::Own);
 }
 
@@ -400,7 +425,7 @@ async fn what_waits_is_sent_in_order_until_it_expires_and_is_due_at_once_after_a
     }
     let store = &first.store;
     assert_eq!(store.due_recipients(false, 9, NOW).await.expect("an answer"), ["@bob"]);
-    let next = store.next_to_send("@bob".into(), NOW).await.expect("an answer").expect("the first");
+    let next = read(store, to_bob(NOW)).await.expect("the first");
     assert_eq!(next.id, "1");
     let later = Outcome::Later { seq: next.seq, recipient: "@bob".into(), due: NOW + 200, pause: 200 };
     store.settle(later).await.expect("settled");
@@ -413,13 +438,13 @@ async fn what_waits_is_sent_in_order_until_it_expires_and_is_due_at_once_after_a
     store.settle(Outcome::Started).await.expect("settled");
     assert_eq!(store.due_recipients(false, 9, NOW).await.expect("an answer"), ["@bob"]);
     store.settle(Outcome::Delivered(next.seq, "@bob".into())).await.expect("settled");
-    let tried = store.notification("1".into()).await.expect("an answer").expect("still there");
+    let tried = read(store, Which::Named("1".into())).await.expect("still there");
     assert_eq!(tried.details.tries, 1);
-    let next = store.next_to_send("@bob".into(), NOW).await.expect("an answer").expect("the second");
+    let next = read(store, to_bob(NOW)).await.expect("the second");
     assert_eq!(next.id, "2");
-    assert!(store.next_to_send("@bob".into(), END).await.expect("an answer").is_none());
+    assert!(read(store, to_bob(END)).await.is_none());
     assert!(store.due_recipients(false, 9, NOW).await.expect("an answer").is_empty());
-    let expired = store.notification("2".into()).await.expect("an answer").expect("still there");
+    let expired = read(store, Which::Named("2".into())).await.expect("still there");
     assert_eq!(expired.status, Status::Expired);
 }
 

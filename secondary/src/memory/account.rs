@@ -2,12 +2,14 @@
 //! it back by dropping its lease.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout};
 
 use super::division::{LEAST_CACHE, Shares};
+use super::gauge::Gauge;
+use super::heap;
+use super::lease::Lease;
 
 /// A command or answer is large from here on: it leaves room for small ones, and is the first to be refused.
 pub const LARGE: u64 = 64 << 10;
@@ -39,7 +41,7 @@ pub struct Taken {
 }
 
 impl Taken {
-    fn of(&mut self, taker: Taker) -> &mut u64 {
+    pub(super) fn of(&mut self, taker: Taker) -> &mut u64 {
         match taker {
             Taker::Connection => &mut self.connections,
             Taker::Command => &mut self.commands,
@@ -72,51 +74,66 @@ pub struct Seen {
     pub limit: u64,
 }
 
-/// Something large is given only while what cannot be evicted stays below this percentage of the limit with it.
+/// Something large is given only while what cannot be evicted stays below this percentage of the limit with it, and with
+/// all that was promised to others and is not there yet.
 const LARGE_BELOW: u64 = 80;
+
+/// What the kernel counted is good for so long when something large is wanted.
+const FRESH: Duration = Duration::from_millis(2);
+
+/// Where that is too much, free memory is given back to the kernel, at most this often.
+const TRIM_AFTER: Duration = Duration::from_millis(50);
 
 /// The account of one server.
 #[derive(Debug)]
 pub struct Account {
     state: Mutex<State>,
-    freed: Notify,
+    /// Asked before something large is given; none where it tells nothing of us alone.
+    gauge: Option<Gauge>,
+    pub(super) freed: Notify,
     /// Somebody had to wait or was refused, or much was taken: the need is to be reckoned again.
-    news: Notify,
+    pub(super) news: Notify,
 }
 
 #[derive(Debug)]
-struct State {
-    shares: Shares,
-    taken: Taken,
-    wanted: Wanted,
+pub(super) struct State {
+    pub(super) shares: Shares,
+    pub(super) taken: Taken,
+    /// Of what commands and guests have taken, what they use: the kernel counts it. The rest is only promised.
+    pub(super) filled: u64,
+    pub(super) wanted: Wanted,
     /// Requests of the owner that were delayed or refused.
     refused: u64,
     /// Whether large commands are refused whatever is free.
     no_large: bool,
-    /// What the kernel counted at the last look, and what was taken of the pool then.
+    /// What the kernel counted at the last look.
     seen: Seen,
-    seen_taken: u64,
+    seen_at: Instant,
+    trimmed_at: Instant,
     /// Something large was not given because of that.
-    pressed: bool,
+    pub(super) pressed: bool,
     /// What was taken when there last was news of it.
-    told: u64,
+    pub(super) told: u64,
 }
 
 impl Account {
-    /// Nothing is taken yet.
-    pub fn new(shares: Shares) -> Arc<Self> {
+    /// Nothing is taken yet. `gauge`: of our control group, if we have one.
+    pub fn new(shares: Shares, gauge: Option<Gauge>) -> Arc<Self> {
+        let now = Instant::now();
         let state = State {
             shares,
             taken: Taken::default(),
+            filled: 0,
             wanted: Wanted::default(),
             refused: 0,
             no_large: false,
             seen: Seen::default(),
-            seen_taken: 0,
+            seen_at: now,
+            trimmed_at: now,
             pressed: false,
             told: 0,
         };
-        Arc::new(Self { state: Mutex::new(state), freed: Notify::new(), news: Notify::new() })
+        Arc::new(Self { state: Mutex::new(state), gauge, freed: Notify::new(), news: Notify::new() })
     }
 
     /// Sets how much there is, and what the kernel counts. Leases stay, also where they are more than that.
@@ -124,7 +141,7 @@ impl Account {
         let mut state = self.state();
         let same = state.shares == shares;
         (state.shares, state.no_large, state.seen) = (shares, no_large, seen);
-        state.seen_taken = state.taken.pooled();
+        state.seen_at = Instant::now();
         drop(state);
         self.freed.notify_waiters();
         if !same {
@@ -172,13 +189,13 @@ impl Account {
 
     /// Takes so much at once, or nothing. Nobody is counted as refused.
     pub fn take(self: &Arc<Self>, taker: Taker, bytes: u64) -> Option<Lease> {
-        let mut lease = Lease { account: Arc::clone(self), taker, bytes: 0 };
+        let mut lease = self.lease(taker);
         lease.grow(bytes).then_some(lease)
     }
 
     /// Takes nothing yet.
     pub fn lease(self: &Arc<Self>, taker: Taker) -> Lease {
-        Lease { account: Arc::clone(self), taker, bytes: 0 }
+        Lease::new(Arc::clone(self), taker)
     }
 
     /// Notes that the owner's work was refused.
@@ -197,17 +214,40 @@ impl Account {
         self.news.notify_one();
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    /// The state for somebody who wants a lease of `held` bytes to grow by `more`. Before something large is given the
+    /// kernel is asked, and free memory given back where there is too little.
+    pub(super) fn state_for(&self, taker: Taker, held: u64, more: u64) -> MutexGuard<'_, State> {
+        let mut state = self.state();
+        let Some(gauge) = self.gauge.as_ref().filter(|_| State::is_large(taker, held, more)) else {
+            return state;
+        };
+        if state.seen_at.elapsed() > FRESH {
+            state.see(gauge);
+        }
+        if state.is_crowded(taker, held, more) && state.trimmed_at.elapsed() > TRIM_AFTER {
+            heap::trim();
+            state.trimmed_at = Instant::now();
+            state.see(gauge);
+        }
+        state
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
+    fn see(&mut self, gauge: &Gauge) {
+        self.seen.pinned = gauge.read().pinned();
+        self.seen_at = Instant::now();
+    }
+
     /// Whether a lease of `held` bytes may grow by `more`.
-    fn may(&self, taker: Taker, held: u64, more: u64) -> bool {
+    pub(super) fn may(&self, taker: Taker, held: u64, more: u64) -> bool {
         let Shares { pool, connections, one_command, guests, strangers, .. } = self.shares;
         let whole = held + more;
-        let is_large = whole > LARGE && taker != Taker::Connection;
+        let is_large = Self::is_large(taker, held, more);
         if is_large && self.no_large || self.is_crowded(taker, held, more) {
             return false;
         }
@@ -221,19 +261,30 @@ impl State {
         }
     }
 
-    /// Whether something large would bring what cannot be evicted too near to the limit: what was counted at the last
-    /// look, and what was given since.
-    fn is_crowded(&self, taker: Taker, held: u64, more: u64) -> bool {
-        let is_large = held + more > LARGE && taker != Taker::Connection;
-        is_large && self.seen.limit > 0 && self.pinned_with(more) > self.seen.limit / 100 * LARGE_BELOW
+    /// The same if nobody else had anything.
+    pub(super) fn may_ever(&self, taker: Taker, held: u64, more: u64) -> bool {
+        let alone = Self { taken: Taken::default(), filled: 0, seen: Seen::default(), ..*self };
+        alone.may(taker, held, more)
     }
 
+    fn is_large(taker: Taker, held: u64, more: u64) -> bool {
+        held + more > LARGE && taker != Taker::Connection
+    }
+
+    /// Whether something large would bring what cannot be evicted too near to the limit.
+    pub(super) fn is_crowded(&self, taker: Taker, held: u64, more: u64) -> bool {
+        let limit = self.seen.limit;
+        Self::is_large(taker, held, more) && limit > 0 && self.pinned_with(more) > limit / 100 * LARGE_BELOW
+    }
+
+    /// What cannot be evicted once everybody uses what was promised to him, and somebody `more`.
     fn pinned_with(&self, more: u64) -> u64 {
-        self.seen.pinned + self.taken.pooled().saturating_sub(self.seen_taken) + more
+        let promised = (self.taken.commands + self.taken.guests).saturating_sub(self.filled);
+        self.seen.pinned + promised + more
     }
 
     /// Counts what the owner had to do without, and what limit would have spared him that.
-    fn miss(&mut self, taker: Taker, held: u64, more: u64) {
+    pub(super) fn miss(&mut self, taker: Taker, held: u64, more: u64) {
         let whole = held + more;
         let beside = self.taken.pooled() + more + LEAST_CACHE;
         let pool = match taker {
@@ -251,94 +302,18 @@ impl State {
     }
 }
 
-/// Memory that somebody has taken.
-#[derive(Debug)]
-pub struct Lease {
-    account: Arc<Account>,
-    taker: Taker,
-    bytes: u64,
-}
-
-impl Lease {
-    /// How much.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// Takes more at once, or nothing.
-    pub fn grow(&mut self, more: u64) -> bool {
-        let mut state = self.account.state();
-        if !state.may(self.taker, self.bytes, more) {
-            return false;
-        }
-        *state.taken.of(self.taker) += more;
-        state.wanted.commands = state.wanted.commands.max(state.taken.commands);
-        let taken = state.taken.connections + state.taken.commands;
-        let is_news = taken.abs_diff(state.told) > state.shares.pool / 16;
-        if is_news {
-            state.told = taken;
-        }
-        drop(state);
-        self.bytes += more;
-        if is_news {
-            self.account.news.notify_one();
-        }
-        true
-    }
-
-    /// Takes more, and waits for it; false where there is not enough in time, or never can be. May be dropped while it
-    /// waits; nothing is taken then.
-    pub async fn grow_within(&mut self, more: u64, patience: Duration) -> bool {
-        if self.grow(more) {
-            return true;
-        }
-        // What nobody can be given in this limit is not worth a wait.
-        let hopeless = {
-            let mut state = self.account.state();
-            state.miss(self.taker, self.bytes, more);
-            state.pressed |= state.is_crowded(self.taker, self.bytes, more);
-            let alone = State { taken: Taken::default(), seen: Seen::default(), ..*state };
-            !alone.may(self.taker, self.bytes, more)
-        };
-        self.account.news.notify_one();
-        if hopeless {
-            return false;
-        }
-        let until = Instant::now() + patience;
-        loop {
-            let account = Arc::clone(&self.account);
-            let freed = account.freed.notified();
-            tokio::pin!(freed);
-            freed.as_mut().enable();
-            if self.grow(more) {
-                return true;
-            }
-            if timeout(until.saturating_duration_since(Instant::now()), freed).await.is_err() {
-                return false;
-            }
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if self.bytes > 0 {
-            *self.account.state().taken.of(self.taker) -= self.bytes;
-            self.account.freed.notify_waiters();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    use tokio::time::Instant;
 
     use super::*;
 
     const SIX: u64 = 6 << 20;
 
     fn account() -> Arc<Account> {
-        Account::new(Shares::of(SIX))
+        Account::new(Shares::of(SIX), None)
     }
 
     #[test]
@@ -372,7 +347,7 @@ mod tests {
         let (wanted, refused) = account.wanted();
         assert_eq!(refused, 1);
         assert!(wanted.limit > SIX);
-        let grown = Account::new(Shares::of(wanted.limit));
+        let grown = Account::new(Shares::of(wanted.limit), None);
         assert!(grown.take(Taker::Command, 3 << 20).is_some(), "that limit is enough");
     }
 
@@ -417,7 +392,9 @@ mod tests {
         });
         assert!(got);
         let mut another = account.lease(Taker::Command);
-        assert!(!another.grow(SIX / 100 * 30), "what was given since the last look counts");
+        assert!(!another.grow(SIX / 100 * 30), "what was promised counts");
+        large.fill(SIX / 10);
+        assert!(another.grow(SIX / 100 * 22), "what is used is seen by the kernel");
     }
 
     fn takers() -> impl Strategy<Value = Vec<(u8, u64, bool)>> {
@@ -428,7 +405,7 @@ mod tests {
         #[test]
         fn whatever_is_taken_and_given_back_no_share_is_exceeded(steps in takers(), limit in SIX..(4 * SIX)) {
             let shares = Shares::of(limit);
-            let account = Account::new(shares);
+            let account = Account::new(shares, None);
             let mut leases = Vec::new();
             for (taker, bytes, give_back) in steps {
                 let taker = [Taker::Connection, Taker::Command, Taker::Guest, Taker::Stranger][usize::from(taker)];

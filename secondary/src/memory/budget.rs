@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::account::{Account, Lease, Seen, Taker};
+use super::account::{Account, Seen, Taker};
 use super::division::{LEAST_CACHE, Shares};
 use super::gauge::{Gauge, Memory};
+use super::lease::Lease;
 use super::level::Level;
 use super::need::{Need, Present};
 use super::working_set::WorkingSet;
@@ -97,8 +98,8 @@ impl Budget {
             shrunk: None,
         };
         Arc::new(Self {
+            account: Account::new(shares, gauge.of_group()),
             gauge,
-            account: Account::new(shares),
             most_cache,
             started: Instant::now(),
             bulk: AtomicBool::new(false),

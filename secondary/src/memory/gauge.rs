@@ -69,6 +69,11 @@ impl Gauge {
         Self { group: Some(Group::V2(path.to_owned())), limit: None }
     }
 
+    /// The same if there is a control group that it reads: what the process alone uses is costly to learn.
+    pub fn of_group(&self) -> Option<Self> {
+        self.group.is_some().then(|| self.clone())
+    }
+
     /// The figures now.
     pub fn read(&self) -> Memory {
         let mut memory = match &self.group {

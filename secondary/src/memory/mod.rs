@@ -9,14 +9,16 @@ pub mod budget;
 pub mod division;
 pub mod gauge;
 mod heap;
+mod lease;
 pub mod level;
 pub mod need;
 pub mod watch;
 pub mod working_set;
 
-pub use account::{Lease, Taker};
+pub use account::Taker;
 pub use budget::Budget;
 pub use division::Shares;
 pub use gauge::{Gauge, Memory};
 pub use heap::{settle, trim};
+pub use lease::Lease;
 pub use level::Level;

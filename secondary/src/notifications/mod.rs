@@ -1,5 +1,6 @@
 //! Notifications: how they are told, delivered and shown (reference page sections 2.12 to 2.14).
 
+pub(crate) mod held;
 mod json;
 pub(crate) mod monitor;
 pub(crate) mod sender;

@@ -9,12 +9,14 @@ use regex_lite::Regex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::held::{self, Held};
 use super::{Entry, statistics};
 use crate::atserver::AtServer;
 use crate::enrollments;
+use crate::memory::{Lease, Taker};
 use crate::session::hears;
 use crate::store::Store;
-use crate::store::notifications::{Notification, Progress, Search};
+use crate::store::notifications::{Notification, Progress, Search, Which};
 
 /// What a monitoring connection has been told, and what it wants to know.
 pub(crate) struct Watching {
@@ -57,9 +59,12 @@ impl Watching {
         })
     }
 
-    /// The next line for the client; an error where its enrollment has ended since the last. May be dropped while it
-    /// waits; nothing is lost.
-    pub(crate) async fn next<S: Store>(&mut self, server: &AtServer<S>) -> Result<String, AtError> {
+    /// The next line for the client, and the memory that it takes until it is sent; an error where its enrollment has
+    /// ended since the last. May be dropped while it waits; nothing is lost.
+    pub(crate) async fn next<S: Store>(
+        &mut self,
+        server: &AtServer<S>,
+    ) -> Result<(String, Option<Lease>), AtError> {
         loop {
             // Noted before the store is read, so that what comes in between wakes us again.
             let progress = *self.progress.borrow_and_update();
@@ -68,7 +73,9 @@ impl Watching {
                 _ => Millis::MIN,
             };
             let search = Search { after: self.seen, since, now: server.now(), own: self.own };
-            if let Some(notification) = server.store.next_received(search).await? {
+            if let Some(Held { notification, lease }) =
+                held::read(server, Taker::Command, Which::Received(search)).await?
+            {
                 // The first that is young enough may have come after those that were missed; an older one may be
                 // younger than that one's time.
                 if let Some((last, _)) = self.missed
@@ -81,7 +88,7 @@ impl Watching {
                 let wanted = self.matches(&notification) && self.may_hear(server, &notification).await?;
                 self.seen = notification.seq;
                 if wanted {
-                    return Ok(line(&Entry::of(&notification).to_json()));
+                    return Ok((line(&Entry::of(&notification).to_json()), Some(lease)));
                 }
                 continue;
             }
@@ -109,7 +116,8 @@ impl Watching {
             self.statistics_at = next_statistics(server);
             if self.wants_statistics(server) {
                 let deleted = changed && progress.deleted;
-                return Ok(line(&statistics(&server.at_sign, progress.commit, deleted, server.now())));
+                let told = statistics(&server.at_sign, progress.commit, deleted, server.now());
+                return Ok((line(&told), None));
             }
         }
     }

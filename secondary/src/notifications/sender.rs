@@ -15,9 +15,11 @@ use atsign_protocol::verb::NotifyLine;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::held;
 use crate::atserver::AtServer;
+use crate::memory::Taker;
 use crate::peers::{PeerError, Purpose};
-use crate::store::notifications::{Notification, Outcome};
+use crate::store::notifications::{Notification, Outcome, Which};
 use crate::store::{Store, StoreError};
 
 /// Deliveries at a time to recipients that answered the last time.
@@ -128,8 +130,10 @@ async fn deliver_in_order<S: Store>(server: &AtServer<S>, recipient: &str) -> Re
     };
     for _ in 0..IN_A_ROW {
         let now = server.now();
-        let Some(next) = server.store.next_to_send(recipient.to_owned(), now).await? else { return Ok(()) };
-        let line = command(&next, now);
+        let which = Which::ToSend { recipient: recipient.to_owned(), now };
+        let Some(held) = held::read(server, Taker::Command, which).await? else { return Ok(()) };
+        let next = &held.notification;
+        let line = command(next, now);
         let own = Some(server.tls.pair());
         let answered = server.peers.request(&at_sign, own, Purpose::Delivery, &line, None).await;
         let outcome = match answered {
@@ -147,7 +151,7 @@ async fn deliver_in_order<S: Store>(server: &AtServer<S>, recipient: &str) -> Re
             missed => {
                 let reason = missed.map_or_else(|error| error.to_string(), |answered| answered.line);
                 tracing::debug!(recipient, reason, "a notification was not delivered yet");
-                return later(server, &next).await;
+                return later(server, next).await;
             }
         };
         server.store.settle(outcome).await?;

@@ -11,9 +11,17 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::time::Instant;
 
 use crate::memory::Lease;
+use crate::session::PATIENCE;
+use crate::tls;
 
 /// The most that a TLS record holds.
 const RECORD: usize = 16 * 1024;
+
+/// An answer of up to so many bytes is sent without a look at how much memory there is.
+const SMALL: usize = 4 * 1024;
+
+/// What a longer one takes until the client has read it: what is collected, and the record that waits to be sent.
+const HELD: u64 = (2 * RECORD + tls::SEND_BUFFER) as u64;
 
 /// How many bytes a second a client has to read of a long answer, beside a patience for each block: it holds memory
 /// that others need too.
@@ -56,6 +64,8 @@ impl Answer {
 pub(crate) struct Writer<'a, T> {
     stream: &'a mut T,
     buffer: Vec<u8>,
+    /// For answers that may be long: where the memory comes from.
+    lease: Option<Lease>,
     /// How long the client may take to read a block.
     patience: Duration,
     /// Bytes that were sent, and how long the client took to take them.
@@ -65,11 +75,21 @@ pub(crate) struct Writer<'a, T> {
 
 impl<'a, T: AsyncWrite + Unpin> Writer<'a, T> {
     pub(super) fn new(stream: &'a mut T, patience: Duration) -> Self {
-        Self { stream, buffer: Vec::new(), patience, sent: 0, taken: Duration::ZERO }
+        Self { stream, buffer: Vec::new(), lease: None, patience, sent: 0, taken: Duration::ZERO }
+    }
+
+    /// The same of an answer that may be long: a lease that holds nothing yet.
+    pub(super) fn with(mut self, lease: Lease) -> Self {
+        self.lease = Some(lease);
+        self
     }
 
     /// Adds to the answer. What is more than two records goes out, so that no answer is in memory twice.
     pub(crate) async fn push(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        let length = self.buffer.len() + bytes.len();
+        if length > SMALL {
+            self.take_memory(length as u64).await?;
+        }
         while self.buffer.len() + bytes.len() > 2 * RECORD {
             let (now, later) = bytes.split_at((2 * RECORD - self.buffer.len()).min(bytes.len()));
             self.buffer.extend_from_slice(now);
@@ -105,7 +125,7 @@ impl<'a, T: AsyncWrite + Unpin> Writer<'a, T> {
         while !self.buffer.is_empty() {
             self.send(RECORD.min(self.buffer.len())).await?;
         }
-        self.timed(async |stream| stream.flush().await).await
+        Ok(())
     }
 
     /// Whether a part of the answer is on its way already.
@@ -118,10 +138,27 @@ impl<'a, T: AsyncWrite + Unpin> Writer<'a, T> {
         self.buffer.clear();
     }
 
+    async fn take_memory(&mut self, length: u64) -> io::Result<()> {
+        let Some(lease) = &mut self.lease else { return Ok(()) };
+        if lease.bytes() == 0 && !lease.grow_within(HELD, PATIENCE).await {
+            return Err(io::Error::new(io::ErrorKind::OutOfMemory, "no memory for an answer"));
+        }
+        lease.fill(length);
+        Ok(())
+    }
+
+    /// Sends the first bytes as one record, and returns when the kernel has them: what waits there is less than a record.
     async fn send(&mut self, length: usize) -> io::Result<()> {
         self.sent += length as u64;
-        let block: Vec<u8> = self.buffer.drain(..length).collect();
-        self.timed(async |stream| stream.write_all(&block).await).await
+        let buffer = std::mem::take(&mut self.buffer);
+        self.timed(async |stream| {
+            stream.write_all(&buffer[..length]).await?;
+            stream.flush().await
+        })
+        .await?;
+        self.buffer = buffer;
+        self.buffer.drain(..length);
+        Ok(())
     }
 
     async fn timed(&mut self, write: impl AsyncFnOnce(&mut T) -> io::Result<()>) -> io::Result<()> {

@@ -98,6 +98,9 @@ impl Lines {
             if self.read(stream).await? == 0 {
                 return Ok(Line::End);
             }
+            if let Some(long) = &mut self.long {
+                long.lease.fill(self.buffer.len() as u64);
+            }
         }
     }
 

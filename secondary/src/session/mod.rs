@@ -28,7 +28,7 @@ use self::streaming::Event;
 use crate::atserver::{AtServer, Limits};
 use crate::connections::{KnownAs, Slot};
 use crate::enrollments;
-use crate::memory::Taker;
+use crate::memory::{Lease, Taker};
 use crate::notifications::monitor::Watching;
 use crate::origin::Origin;
 use crate::store::Store;
@@ -249,8 +249,8 @@ where
                 continue;
             }
             told = next_told(server, &mut client.watching) => {
-                let mut writer = Writer::new(stream, patience);
-                let told = match told {
+                let mut writer = Writer::new(stream, patience).with(server.budget.lease(client.taker()));
+                let (told, _lease) = match told {
                     Ok(told) => told,
                     // Its enrollment has ended, or the store has nothing more to tell.
                     Err(error) => return refuse(server, &client, &mut writer, &error).await,
@@ -284,7 +284,8 @@ where
             }
             Line::Command(line) => {
                 // Boxed: what a command needs is not kept by an idle connection.
-                let stays = Box::pin(obey(server, &mut client, line, Writer::new(stream, patience))).await?;
+                let writer = Writer::new(stream, patience).with(server.budget.lease(client.taker()));
+                let stays = Box::pin(obey(server, &mut client, line, writer)).await?;
                 if !slot.set_proven(client.is_owner(), &server.budget) {
                     let text = "Inbound connection limit exceeded";
                     let error = AtError::new(ErrorCode::InboundConnectionLimit, text);
@@ -335,7 +336,7 @@ where
 async fn next_told<S: Store>(
     server: &AtServer<S>,
     watching: &mut Option<Box<Watching>>,
-) -> Result<String, AtError> {
+) -> Result<(String, Option<Lease>), AtError> {
     match watching {
         // Boxed: connections that are told of nothing carry nothing of it.
         Some(watching) => Box::pin(watching.next(server)).await,

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::run;
 use crate::atserver::{AtServer, Limits, system_clock};
-use crate::store::notifications::{Notification, Outcome, Posted, Posting, Progress, Search};
+use crate::store::notifications::{Found, Outcome, Posted, Posting, Progress, Which};
 use crate::store::{
     Change, Commit, Fetched, Log, LogPage, NotificationCounts, Notifications, Page, Record, Store,
     StoreError, Top, Visit, Visits,
@@ -45,11 +45,7 @@ impl Notifications for Memory {
         Err(none())
     }
 
-    async fn notification(&self, _: String) -> Result<Option<Notification>, StoreError> {
-        Err(none())
-    }
-
-    async fn next_received(&self, _: Search) -> Result<Option<Notification>, StoreError> {
+    async fn notification(&self, _: Which, _: u64) -> Result<Option<Found>, StoreError> {
         Err(none())
     }
 
@@ -74,10 +70,6 @@ impl Notifications for Memory {
     }
 
     async fn pause(&self, _: String) -> Result<i64, StoreError> {
-        Err(none())
-    }
-
-    async fn next_to_send(&self, _: String, _: i64) -> Result<Option<Notification>, StoreError> {
         Err(none())
     }
 

@@ -9,10 +9,12 @@ use tokio::io::AsyncWrite;
 
 use super::regex;
 use crate::atserver::AtServer;
+use crate::memory::Lease;
+use crate::notifications::held::{self, Held};
 use crate::notifications::{Entry, status as told, stringified};
 use crate::session::{Answer, Client, Writer};
 use crate::store::Store;
-use crate::store::notifications::Search;
+use crate::store::notifications::{Notification, Search, Which};
 
 /// The received ones, one after the other out of the store and onto the wire; those of a peer to itself.
 pub(super) async fn list<S, T>(
@@ -37,11 +39,12 @@ where
     let since = list.from.map_or(Millis::MIN, |from| from.saturating_sub(1));
     loop {
         let search = Search { after, since, now: server.now(), own: false };
-        let notification = match server.store.next_received(search).await {
-            Ok(Some(notification)) => notification,
-            Ok(None) => break,
-            Err(error) => return Ok(Err(error.into())),
-        };
+        let Held { notification, lease } =
+            match held::read(server, client.taker(), Which::Received(search)).await {
+                Ok(Some(held)) => held,
+                Ok(None) => break,
+                Err(error) => return Ok(Err(error.into())),
+            };
         after = notification.seq;
         let wanted = client.may_hear(&notification)
             && list.to.is_none_or(|to| notification.at <= to)
@@ -53,6 +56,7 @@ where
             writer.push(if std::mem::take(&mut first) { b"data:[" } else { b"," }).await?;
             writer.push(Entry::of_list(&notification).to_json().as_bytes()).await?;
         }
+        drop(lease);
     }
     if first {
         return Ok(Ok(Answer::Null));
@@ -67,7 +71,7 @@ pub(super) async fn status<S: Store>(
     client: &Client,
     id: String,
 ) -> Result<Answer, AtError> {
-    let found = server.store.notification(id).await?;
+    let (found, _lease) = named(server, client, id).await?;
     // A stranger who guessed an id learns nothing; another server learns of its own.
     let found = found.filter(|found| {
         (client.is_owner() && client.may_hear(found))
@@ -84,16 +88,27 @@ pub(super) async fn fetch<S: Store>(
     client: &Client,
     id: String,
 ) -> Result<Answer, AtError> {
-    let found = server.store.notification(id.clone()).await?;
+    let (found, lease) = named(server, client, id.clone()).await?;
     if let Some(found) = &found
         && !client.may_hear(found)
     {
         client.authorize("notify", Intent::Read, &found.key)?;
     }
-    Ok(Answer::text(match found {
+    let text = match found {
         Some(found) => stringified(&found, server.now()),
         None => json!({"id": id, "notificationStatus": "NotificationStatus.expired"}).to_string(),
-    }))
+    };
+    Ok(Answer::held(text, lease))
+}
+
+/// The notification of an id, and the memory that it takes.
+async fn named<S: Store>(
+    server: &AtServer<S>,
+    client: &Client,
+    id: String,
+) -> Result<(Option<Notification>, Option<Lease>), AtError> {
+    let held = held::read(server, client.taker(), Which::Named(id)).await?;
+    Ok(held.map(|held| (*held.notification, held.lease)).unzip())
 }
 
 /// Forgets it; one to be sent is not sent.
@@ -104,7 +119,7 @@ pub(super) async fn remove<S: Store>(
 ) -> Result<Answer, AtError> {
     // Only an enrollment's clients may be kept from it; others are spared the look.
     if client.access.is_some()
-        && let Some(found) = server.store.notification(id.clone()).await?
+        && let (Some(found), _lease) = named(server, client, id.clone()).await?
     {
         client.authorize("notify", Intent::Write, &found.key)?;
     }

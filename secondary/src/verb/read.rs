@@ -44,7 +44,12 @@ pub(crate) async fn skim<S: Store>(
     loop {
         match server.store.get_up_to(key, most).await? {
             None => return Ok(None),
-            Some(Fetched::Record(record)) => return Ok(Some(Held { record, lease })),
+            Some(Fetched::Record(record)) => {
+                if let Some(lease) = &mut lease {
+                    Lease::fill(lease, most);
+                }
+                return Ok(Some(Held { record, lease }));
+            }
             // It may have grown since it was looked at.
             Some(Fetched::Larger { bytes, .. }) => {
                 let mut room = server.budget.lease(taker);

@@ -122,6 +122,41 @@ pub struct Search {
     pub own: bool,
 }
 
+/// Which notification to read.
+#[derive(Clone, Debug)]
+pub enum Which {
+    /// The one of that id; of several senders' our own.
+    Named(String),
+    /// The first received one that is looked for.
+    Received(Search),
+    /// The next one for a recipient. Where there is none, the recipient is taken off the list.
+    ToSend {
+        /// For whom.
+        recipient: String,
+        /// Those that are not worth delivering any more at this time are put aside.
+        now: Millis,
+    },
+}
+
+/// A notification that was read with a bound for what it holds.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// All of it.
+    Notification(Box<Notification>),
+    /// Its key and value have so many bytes, more than were asked for, which were not read.
+    Larger(u64),
+}
+
+impl Found {
+    /// The notification, where it was read.
+    pub fn notification(self) -> Option<Notification> {
+        match self {
+            Self::Notification(notification) => Some(*notification),
+            Self::Larger(_) => None,
+        }
+    }
+}
+
 /// What became of an attempt to deliver.
 #[derive(Clone, Debug)]
 pub enum Outcome {
@@ -161,16 +196,12 @@ pub struct Progress {
 pub trait Notifications {
     /// Stores a notification, and does what belongs to it.
     fn post(&self, posting: Posting, now: Millis) -> impl Future<Output = Result<Posted, StoreError>> + Send;
-    /// The one of that id; of several senders' our own.
+    /// One notification, if its key and value have no more bytes than `most`.
     fn notification(
         &self,
-        id: String,
-    ) -> impl Future<Output = Result<Option<Notification>, StoreError>> + Send;
-    /// The first received one that is looked for.
-    fn next_received(
-        &self,
-        search: Search,
-    ) -> impl Future<Output = Result<Option<Notification>, StoreError>> + Send;
+        which: Which,
+        most: u64,
+    ) -> impl Future<Output = Result<Option<Found>, StoreError>> + Send;
     /// The place of the last one.
     fn last_notification(&self) -> impl Future<Output = Result<i64, StoreError>> + Send;
     /// Forgets those of that id.
@@ -188,12 +219,6 @@ pub trait Notifications {
     fn next_due(&self, now: Millis) -> impl Future<Output = Result<Option<Millis>, StoreError>> + Send;
     /// How long a recipient was put off the last time, milliseconds; 0 for not at all.
     fn pause(&self, recipient: String) -> impl Future<Output = Result<i64, StoreError>> + Send;
-    /// The next one for a recipient; `None` takes it off the list.
-    fn next_to_send(
-        &self,
-        recipient: String,
-        now: Millis,
-    ) -> impl Future<Output = Result<Option<Notification>, StoreError>> + Send;
     /// Notes what became of an attempt.
     fn settle(&self, outcome: Outcome) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// How far the store has come, and a way to wait for more.
@@ -212,8 +237,11 @@ impl Weight for Option<i64> {
     }
 }
 
-impl Weight for Option<Notification> {
+impl Weight for Option<Found> {
     fn weight(&self) -> usize {
-        self.as_ref().and_then(|notification| notification.value.as_ref()).map_or(0, String::len)
+        match self {
+            Some(Found::Notification(notification)) => notification.value.as_ref().map_or(0, String::len),
+            Some(Found::Larger(_)) | None => 0,
+        }
     }
 }

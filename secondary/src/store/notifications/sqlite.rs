@@ -3,12 +3,13 @@
 
 use atsign_protocol::Millis;
 use atsign_protocol::verb::Strategy;
+use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension, Row, params};
 use tokio::sync::watch;
 
 use super::{
-    Details, Kind, Notification, NotificationCounts, Notifications, Outcome, Posted, Posting, Progress,
-    Search, Status, counts,
+    Details, Found, Kind, Notification, NotificationCounts, Notifications, Outcome, Posted, Posting,
+    Progress, Status, Which, counts,
 };
 use crate::store::database::{Database, DatabaseError};
 use crate::store::{Change, Fetched, SqliteStore, StoreError};
@@ -70,12 +71,9 @@ impl Notifications for SqliteStore {
         self.ask(true, brought, move |database| database.post(&posting, now)).await
     }
 
-    async fn notification(&self, id: String) -> Result<Option<Notification>, StoreError> {
-        self.ask(false, 0, move |database| database.notification(&id)).await
-    }
-
-    async fn next_received(&self, search: Search) -> Result<Option<Notification>, StoreError> {
-        self.ask(false, 0, move |database| database.next_received(search)).await
+    async fn notification(&self, which: Which, most: u64) -> Result<Option<Found>, StoreError> {
+        let writes = matches!(which, Which::ToSend { .. });
+        self.ask(writes, 0, move |database| database.notification(&which, most)).await
     }
 
     async fn last_notification(&self) -> Result<i64, StoreError> {
@@ -133,10 +131,6 @@ impl Notifications for SqliteStore {
         .await
     }
 
-    async fn next_to_send(&self, recipient: String, now: Millis) -> Result<Option<Notification>, StoreError> {
-        self.ask(true, 0, move |database| database.next_to_send(&recipient, now)).await
-    }
-
     async fn settle(&self, outcome: Outcome) -> Result<(), StoreError> {
         self.ask(true, 0, move |database| database.settle(&outcome)).await
     }
@@ -149,9 +143,7 @@ impl Notifications for SqliteStore {
 impl Database {
     fn post(&mut self, posting: &Posting, now: Millis) -> Result<Posted, DatabaseError> {
         let mut notification = posting.notification.clone();
-        if notification.kind == Kind::Received
-            && self.find("id = ?1 AND sender = ?2", params![notification.id, notification.sender])?.is_some()
-        {
+        if notification.kind == Kind::Received && self.is_known(&notification)? {
             return Ok(Posted { commit: -1, new: false });
         }
         let mut commit = -1;
@@ -244,24 +236,36 @@ impl Database {
         Ok(())
     }
 
-    fn notification(&self, id: &str) -> Result<Option<Notification>, DatabaseError> {
-        self.find("id = ?1 ORDER BY kind DESC LIMIT 1", [id])
+    fn is_known(&self, notification: &Notification) -> Result<bool, DatabaseError> {
+        let known = "SELECT 1 FROM notifications WHERE id = ?1 AND sender = ?2";
+        let mut statement = self.connection.prepare_cached(known)?;
+        Ok(statement.exists(params![notification.id, notification.sender])?)
     }
 
-    fn next_received(&self, search: Search) -> Result<Option<Notification>, DatabaseError> {
-        self.find(
-            "seq > ?1 AND (kind = 0 OR (kind = 2 AND ?4)) AND at > ?2 AND expires_at > ?3 ORDER BY seq LIMIT 1",
-            params![search.after, search.since, search.now, search.own],
-        )
+    fn notification(&mut self, which: &Which, most: u64) -> Result<Option<Found>, DatabaseError> {
+        match which {
+            Which::Named(id) => self.find("id = ?1 ORDER BY kind DESC LIMIT 1", [id], most),
+            Which::Received(search) => self.find(
+                "seq > ?1 AND (kind = 0 OR (kind = 2 AND ?4)) AND at > ?2 AND expires_at > ?3 ORDER BY seq LIMIT 1",
+                params![search.after, search.since, search.now, search.own],
+                most,
+            ),
+            Which::ToSend { recipient, now } => self.next_to_send(recipient, *now, most),
+        }
     }
 
-    fn next_to_send(&mut self, recipient: &str, now: Millis) -> Result<Option<Notification>, DatabaseError> {
+    fn next_to_send(
+        &mut self,
+        recipient: &str,
+        now: Millis,
+        most: u64,
+    ) -> Result<Option<Found>, DatabaseError> {
         self.connection
             .prepare_cached(
                 "UPDATE notifications SET status = 3 WHERE recipient = ?1 AND status = 0 AND expires_at <= ?2",
             )?
             .execute(params![recipient, now])?;
-        let next = self.find("recipient = ?1 AND status = 0 ORDER BY seq LIMIT 1", [recipient])?;
+        let next = self.find("recipient = ?1 AND status = 0 ORDER BY seq LIMIT 1", [recipient], most)?;
         if next.is_none() {
             self.connection
                 .prepare_cached("DELETE FROM outbox WHERE recipient = ?1")?
@@ -338,13 +342,28 @@ impl Database {
         &self,
         condition: &str,
         params: impl rusqlite::Params,
-    ) -> Result<Option<Notification>, DatabaseError> {
+        most: u64,
+    ) -> Result<Option<Found>, DatabaseError> {
         let query = format!("SELECT {COLUMNS} FROM notifications WHERE {condition}");
         let mut statement = self.connection.prepare_cached(&query)?;
-        let found = statement.query_row(params, |row| Ok((notification(row)?, row.get::<_, String>(10)?)));
-        let Some((mut found, details)) = found.optional()? else { return Ok(None) };
-        found.details = serde_json::from_str(&details)?;
-        Ok(Some(found))
+        let mut rows = statement.query(params)?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        // The lengths are of the row that SQLite holds; nothing is copied yet.
+        let bytes = [9, 11].map(|column| row.get_ref(column).map(length));
+        let bytes = bytes.into_iter().sum::<Result<u64, _>>()?;
+        if bytes > most {
+            return Ok(Some(Found::Larger(bytes)));
+        }
+        let mut found = notification(row)?;
+        found.details = serde_json::from_str(&row.get::<_, String>(10)?)?;
+        Ok(Some(Found::Notification(Box::new(found))))
+    }
+}
+
+fn length(text: ValueRef<'_>) -> u64 {
+    match text {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.len() as u64,
+        ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => 0,
     }
 }
 
