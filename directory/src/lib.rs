@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod options;
 pub mod pace;
 pub mod recent;
+pub mod record;
 pub mod server;
 pub mod session;
 pub mod source;

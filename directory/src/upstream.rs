@@ -23,7 +23,7 @@ use tracing::warn;
 use crate::addresses::Found;
 use crate::metrics::{Answered, Asked, Metrics};
 use crate::recent::Recent;
-use crate::source::redis::is_address;
+use crate::record;
 
 /// Connections at a time; more questions wait for one.
 const MAX_CONNECTIONS: usize = 8;
@@ -151,12 +151,11 @@ impl Upstream {
             }
             answer => answer?,
         };
-        if answer == "null" {
-            return Ok(None);
+        let address = record::answer(&answer).map_err(anyhow::Error::msg)?;
+        if address.is_some() {
+            self.idle.lock().expect("no holder panics").push((stream, Instant::now()));
         }
-        anyhow::ensure!(is_address(&answer), "the answer is neither host:port nor null");
-        self.idle.lock().expect("no holder panics").push((stream, Instant::now()));
-        Ok(Some(answer))
+        Ok(address)
     }
 
     /// A connection that waits for a question. There are never more than turns: each was put back by its turn.
@@ -178,8 +177,8 @@ impl Upstream {
     }
 }
 
-/// One question and its answer, without line end and prompt.
-async fn question(stream: &mut TlsStream<TcpStream>, name: &str) -> Result<String> {
+/// One question and its answer, line end and prompt included.
+async fn question(stream: &mut TlsStream<TcpStream>, name: &str) -> Result<Vec<u8>> {
     stream.write_all(format!("{name}\n").as_bytes()).await?;
     stream.flush().await?;
     let mut answer = Vec::new();
@@ -187,6 +186,5 @@ async fn question(stream: &mut TlsStream<TcpStream>, name: &str) -> Result<Strin
         anyhow::ensure!(answer.len() < MAX_ANSWER, "the answer does not end");
         anyhow::ensure!(stream.read_buf(&mut answer).await? > 0, "it closed the connection");
     }
-    let text = String::from_utf8(answer)?;
-    Ok(text.trim_end_matches('@').trim().to_owned())
+    Ok(answer)
 }

@@ -99,7 +99,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
 /// The answer in `received`, once its line is complete. In front of it may stand prompts that came too late for the
 /// answer before, the greeting among them; the one behind it may come later too.
-fn complete(received: &[u8]) -> Option<String> {
+pub fn complete(received: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(received);
     let start = ["data:", "error:"].into_iter().filter_map(|word| text.find(word)).min()?;
     let (answer, _prompt) = text[start..].split_once('\n')?;

@@ -62,18 +62,20 @@ impl Keys {
     /// Reads a file.
     pub fn read(path: &Path) -> Result<Self> {
         let text = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-        let read = || -> Result<Self> {
-            let file: AtKeys = serde_json::from_slice(&text)?;
-            let own = BASE64.decode(&file.self_encryption_key)?;
-            let own = own.try_into().ok().context("the self encryption key has no 256 bits")?;
-            let private_key = |encrypted: &str| -> Result<RsaPrivateKey> {
-                Ok(RsaPrivateKey::from_pkcs8_der(&BASE64.decode(decrypt(&own, encrypted)?)?)?)
-            };
-            let pkam = private_key(&file.aes_pkam_private_key)?;
-            let encryption = private_key(&file.aes_encrypt_private_key)?;
-            Ok(Self { pkam, encryption, own })
+        Self::parse(&text).with_context(|| format!("{} is no keys file", path.display()))
+    }
+
+    /// Reads a file's content.
+    pub fn parse(json: &[u8]) -> Result<Self> {
+        let file: AtKeys = serde_json::from_slice(json)?;
+        let own = BASE64.decode(&file.self_encryption_key)?;
+        let own = own.try_into().ok().context("the self encryption key has no 256 bits")?;
+        let private_key = |encrypted: &str| -> Result<RsaPrivateKey> {
+            Ok(RsaPrivateKey::from_pkcs8_der(&BASE64.decode(decrypt(&own, encrypted)?)?)?)
         };
-        read().with_context(|| format!("{} is no keys file", path.display()))
+        let pkam = private_key(&file.aes_pkam_private_key)?;
+        let encryption = private_key(&file.aes_encrypt_private_key)?;
+        Ok(Self { pkam, encryption, own })
     }
 
     /// Writes the file, for its owner's eyes only. It is on disk when this returns.

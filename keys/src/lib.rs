@@ -7,6 +7,6 @@ mod connection;
 mod keys;
 mod onboarding;
 
-pub use connection::Connection;
+pub use connection::{Connection, complete};
 pub use keys::{Keys, write_private};
 pub use onboarding::{is_unfinished, new_secret, onboard};

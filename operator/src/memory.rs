@@ -15,4 +15,5 @@ pub mod pod;
 pub mod policy;
 pub mod report;
 pub mod resize;
+pub mod response;
 pub mod sizing;

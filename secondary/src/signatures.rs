@@ -21,15 +21,15 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// How a text was signed.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Scheme {
+pub struct Scheme {
     /// By which algorithm.
-    pub(crate) signing: SigningAlgorithm,
+    pub signing: SigningAlgorithm,
     /// Of which hash of the text.
-    pub(crate) hashing: HashingAlgorithm,
+    pub hashing: HashingAlgorithm,
 }
 
 /// Whether the holder of a key signed a text; the signature is base64.
-pub(crate) fn proves(scheme: Scheme, public_key: &str, text: &str, signature: &str) -> bool {
+pub fn proves(scheme: Scheme, public_key: &str, text: &str, signature: &str) -> bool {
     let Ok(signature) = BASE64.decode(signature.trim()) else { return false };
     match (scheme.signing, scheme.hashing) {
         (SigningAlgorithm::Rsa2048, HashingAlgorithm::Sha256) => {

@@ -17,9 +17,8 @@ use serde::Deserialize;
 use tracing::{debug, info, warn};
 
 use crate::address_book::{AddressBook, Entries};
+use crate::record;
 
-/// Where a secondary server listens when its address says nothing else.
-const DEFAULT_PORT: u16 = 6464;
 /// Resources of one answer of the API server: so much is in memory at once while the list is read.
 const PAGE_SIZE: u32 = 500;
 
@@ -84,39 +83,5 @@ fn read(resource: &Slim) -> Option<(AtSign, String, Option<String>)> {
         }
     };
     let address = resource.status.as_ref().and_then(|status| status.address.as_deref());
-    Some((at_sign, format!("{namespace}/{name}"), address.filter(|a| !a.is_empty()).map(with_port)))
-}
-
-/// `address` with a port: its own, or the one that secondary servers listen on.
-fn with_port(address: &str) -> String {
-    match address.rsplit_once(':') {
-        // The colon of a bare IPv6 address is no port's.
-        Some((host, port)) if port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']')) => {
-            address.to_owned()
-        }
-        _ if address.contains(':') && !address.starts_with('[') => format!("[{address}]:{DEFAULT_PORT}"),
-        _ => format!("{address}:{DEFAULT_PORT}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_without_a_port_gets_the_one_of_secondary_servers() {
-        let published =
-            ["alice.example.com", "alice.example.com:443", "10.0.0.1", "fd00::1", "[fd00::1]:443"]
-                .map(with_port);
-        assert_eq!(
-            published,
-            [
-                "alice.example.com:6464",
-                "alice.example.com:443",
-                "10.0.0.1:6464",
-                "[fd00::1]:6464",
-                "[fd00::1]:443"
-            ]
-        );
-    }
+    Some((at_sign, format!("{namespace}/{name}"), address.and_then(record::published)))
 }

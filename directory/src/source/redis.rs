@@ -16,6 +16,7 @@ use crate::address_book::{AddressBook, Entries};
 use crate::addresses::Found;
 use crate::metrics::{Answered, Asked, Metrics};
 use crate::recent::Recent;
+use crate::record::is_address;
 
 /// How long one question may take, its wait for a turn included.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -150,13 +151,6 @@ impl Redis {
             _ => Found::Unavailable,
         }
     }
-}
-
-/// Whether a record can be sent to a client as it is: a line of its own with a port at the end.
-pub(crate) fn is_address(text: &str) -> bool {
-    text.len() <= 260
-        && !text.contains(|c: char| c.is_control() || c.is_whitespace())
-        && text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
 /// What went wrong, without what the server was sent.

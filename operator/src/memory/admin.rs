@@ -9,6 +9,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::response::{self, Response};
 use crate::build::template::ADMIN_PORT;
 
 /// How long a server may take to be reached, and to answer what needs no waiting.
@@ -103,8 +104,11 @@ impl Asked {
     pub async fn usage(self) -> Result<Usage, Error> {
         let mut text = Vec::new();
         loop {
-            if let Some(body) = body(&text)? {
-                return Ok(serde_json::from_slice(body)?);
+            match response::read(&text) {
+                Response::Whole(body) => return Ok(serde_json::from_slice(body)?),
+                Response::Refusal(status) => return Err(Error::Status(status)),
+                Response::Malformed => return Err(Error::Malformed),
+                Response::Partial => {}
             }
             self.stream.readable().await?;
             let mut chunk = [0; 2048];
@@ -123,47 +127,5 @@ impl Asked {
     /// Reads an answer that has begun: the rest of it comes at once.
     pub async fn answer(self) -> Result<Usage, Error> {
         in_time(PATIENCE, self.usage()).await
-    }
-}
-
-/// The body of an answer, once it is whole.
-fn body(text: &[u8]) -> Result<Option<&[u8]>, Error> {
-    let mut headers = [httparse::EMPTY_HEADER; 32];
-    let mut answer = httparse::Response::new(&mut headers);
-    let Ok(httparse::Status::Complete(start)) = answer.parse(text) else {
-        return if answer.parse(text).is_err() { Err(Error::Malformed) } else { Ok(None) };
-    };
-    match answer.code {
-        Some(200) => {}
-        code => return Err(Error::Status(code.unwrap_or_default())),
-    }
-    let length = answer.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
-    let length =
-        length.and_then(|header| std::str::from_utf8(header.value).ok()?.trim().parse::<usize>().ok());
-    let end = start.saturating_add(length.ok_or(Error::Malformed)?);
-    Ok(text.get(start..end))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_is_read_once_it_is_whole() {
-        let whole = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
-        assert_eq!(body(whole).expect("HTTP"), Some(b"{}".as_slice()));
-        for length in 0..whole.len() {
-            assert_eq!(body(&whole[..length]).expect("a beginning"), None, "{length} bytes");
-        }
-    }
-
-    #[test]
-    fn what_is_no_answer_is_refused() {
-        assert!(matches!(
-            body(b"HTTP/1.1 409 Conflict\r\ncontent-length: 0\r\n\r\n"),
-            Err(Error::Status(409))
-        ));
-        assert!(matches!(body(b"data:hello\n\n\r\n"), Err(Error::Malformed)));
-        assert!(matches!(body(b"HTTP/1.1 200 OK\r\n\r\n{}"), Err(Error::Malformed)));
     }
 }

@@ -87,7 +87,7 @@ pub(super) fn answer(request: &Request<()>, admin: &Arc<Admin>) -> Answer {
 }
 
 /// The number of backups to keep, as asked for in the query.
-fn kept(query: Option<&str>) -> Result<usize, String> {
+pub fn kept(query: Option<&str>) -> Result<usize, String> {
     let Some(query) = query else { return Ok(KEPT) };
     let number = query.strip_prefix("keep=").and_then(|number| number.parse().ok());
     number

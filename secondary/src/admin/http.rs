@@ -44,8 +44,8 @@ pub(super) async fn read(stream: &mut TcpStream) -> io::Result<Result<Request<()
     }
 }
 
-/// `None`: more has to come.
-fn parse(head: &[u8]) -> Result<Option<Request<()>>, httparse::Error> {
+/// The head of a request; `None`: more has to come.
+pub fn parse(head: &[u8]) -> Result<Option<Request<()>>, httparse::Error> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
     if parsed.parse(head)?.is_partial() {

@@ -1,11 +1,11 @@
 //! The admin port: health, metrics and usage over plain HTTP, for the kubelet, monitoring and the operator.
 
 pub mod backup;
-mod http;
+pub mod http;
 mod metrics;
 pub mod token;
 mod usage;
-mod waiting;
+pub mod waiting;
 
 use std::convert::Infallible;
 use std::io;
@@ -175,7 +175,8 @@ fn json(usage: &atsign_protocol::Usage) -> Answer {
     }
 }
 
-fn shrink_to(query: Option<&str>) -> Option<u64> {
+/// The bytes that `POST /shrink` asks for.
+pub fn shrink_to(query: Option<&str>) -> Option<u64> {
     query?.strip_prefix("to=")?.parse().ok().filter(|to| *to > 0)
 }
 

@@ -17,7 +17,7 @@ const LONGEST: Duration = Duration::from_hours(1);
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Wait {
+pub struct Wait {
     /// Need in proportion to the limit.
     above: f64,
     /// The answer comes after this in any case.
@@ -28,7 +28,7 @@ pub(super) struct Wait {
 
 impl Wait {
     /// What a query asks for; `None` for the figures at once.
-    pub(super) fn parse(query: Option<&str>) -> Result<Option<Self>, String> {
+    pub fn parse(query: Option<&str>) -> Result<Option<Self>, String> {
         let (mut above, mut wait, mut seen) = (None, None, None);
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));

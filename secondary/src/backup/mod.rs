@@ -20,7 +20,7 @@ use crate::epoch::volume::sync_directory;
 use crate::store::Counts;
 
 pub use make::{BackupError, make};
-pub use request::{RequestError, request};
+pub use request::{RequestError, request, response};
 pub use restore::{Restore, RestoreError, Restored, restore};
 
 /// The folder of backups in a storage directory.
@@ -78,7 +78,12 @@ impl Manifest {
     pub fn read(backup: &Path) -> io::Result<Self> {
         let mut json = Vec::new();
         File::open(backup.join(MANIFEST))?.take(LONGEST_MANIFEST).read_to_end(&mut json)?;
-        let manifest: Self = serde_json::from_slice(&json)?;
+        Self::parse(&json)
+    }
+
+    /// Reads the content of one.
+    pub fn parse(json: &[u8]) -> io::Result<Self> {
+        let manifest: Self = serde_json::from_slice(json)?;
         if manifest.format > FORMAT {
             let newer = format!("its format is {}, and this version knows {FORMAT} at most", manifest.format);
             return Err(io::Error::new(io::ErrorKind::InvalidData, newer));
@@ -109,7 +114,8 @@ fn name(now: jiff::Timestamp) -> String {
     now.strftime("%Y-%m-%dT%H-%M-%S.%3fZ").to_string()
 }
 
-fn is_name(name: &str) -> bool {
+/// Whether a backup may be named so.
+pub fn is_name(name: &str) -> bool {
     let form = "0000-00-00T00-00-00.000Z".bytes();
     let fits = |(given, form): (u8, u8)| if form == b'0' { given.is_ascii_digit() } else { given == form };
     name.len() == form.len() && name.bytes().zip(form).all(fits)

@@ -78,9 +78,14 @@ fn exchange_over(mut stream: TcpStream, token: &str, method: &str, path: &str) -
     stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.take(LONGEST).read_to_string(&mut answer)?;
-    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
-    match (status, answer.split_once("\r\n\r\n")) {
-        (Some(status), Some((_, body))) => Ok((status, body.to_owned())),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "no answer of an admin port")),
-    }
+    let (status, body) = response(&answer)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no answer of an admin port"))?;
+    Ok((status, body.to_owned()))
+}
+
+/// The status and the body of an answer of an admin port.
+pub fn response(answer: &str) -> Option<(u16, &str)> {
+    let status = answer.split(' ').nth(1)?.parse().ok()?;
+    let (_, body) = answer.split_once("\r\n\r\n")?;
+    Some((status, body))
 }

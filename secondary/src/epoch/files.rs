@@ -58,10 +58,15 @@ impl Epoch {
     fn read(file: &impl Blockwise) -> io::Result<Self> {
         let mut blocks = Blocks::zeroed(ALL);
         let count = file.read(0, &mut blocks)?;
-        if count < ALL * BLOCK {
+        Self::parse(&blocks.as_ref()[..count])
+    }
+
+    /// Reads the content of a file.
+    pub fn parse(bytes: &[u8]) -> io::Result<Self> {
+        if bytes.len() < ALL * BLOCK {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file of an epoch is cut short"));
         }
-        let block = |index: usize| &blocks.as_ref()[index * BLOCK..(index + 1) * BLOCK];
+        let block = |index: usize| &bytes[index * BLOCK..(index + 1) * BLOCK];
         Ok(Self {
             identity: serde_json::from_str(block::text(block(IDENTITY))?)?,
             // A counter that cannot be read is no less alive: whoever watches it looks for a change only.

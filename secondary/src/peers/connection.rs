@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::PeerError;
-use super::directory::Address;
+use super::answers::{Address, Received};
 use crate::memory::Lease;
 use crate::tls;
 
@@ -38,9 +38,7 @@ pub(super) struct Target<'a> {
 pub(super) struct Connection {
     stream: TlsStream<TcpStream>,
     /// What came and was not asked for yet: the prompt behind the last answer.
-    buffer: Vec<u8>,
-    /// What the server writes behind each answer.
-    prompt: String,
+    received: Received,
 }
 
 impl Connection {
@@ -64,8 +62,8 @@ impl Connection {
             let stream = connector
                 .connect_with(name, tcp, |connection| connection.set_buffer_limit(Some(tls::SEND_BUFFER)))
                 .await?;
-            let mut connection = Self { stream, buffer: Vec::new(), prompt: "@".to_owned() };
-            while connection.buffer.is_empty() {
+            let mut connection = Self { stream, received: Received::default() };
+            while connection.received.count() == 0 {
                 connection.read().await?;
             }
             Ok::<_, io::Error>(connection)
@@ -94,30 +92,20 @@ impl Connection {
 
     /// Sends `pol` and waits until the server takes us for `own`.
     pub(super) async fn prove(&mut self, own: &AtSign, patience: Duration) -> Result<(), PeerError> {
-        let proven = format!("{own}@");
         let prove = async {
             self.send("pol").await?;
-            loop {
-                // No line feed ends this answer; the prompt of the one before may stand in front of it.
-                let text = self.buffer.strip_prefix(b"@").filter(|rest| rest.starts_with(b"@"));
-                let text = text.unwrap_or(&self.buffer);
-                if text.starts_with(proven.as_bytes()) {
-                    self.buffer = text.to_vec();
-                    return Ok(());
-                }
-                if self.buffer.contains(&b'\n') {
-                    let line = self.line(STEP, None).await?;
+            while !self.received.is_proven(own) {
+                if let Some(line) = self.received.line()? {
                     return Err(PeerError::Handshake(line));
                 }
-                if self.buffer.len() > STEP {
+                if self.received.count() > STEP {
                     return Err(PeerError::Garbled("the answer to pol is too long"));
                 }
                 self.read().await?;
             }
+            Ok(())
         };
-        timeout(patience, prove).await.map_err(|_| PeerError::Timeout)??;
-        self.prompt = proven;
-        Ok(())
+        timeout(patience, prove).await.map_err(|_| PeerError::Timeout)?
     }
 
     async fn send(&mut self, command: &str) -> io::Result<()> {
@@ -130,25 +118,18 @@ impl Connection {
 
     /// The next line. What it takes of memory is taken of `room` where there is one, else `longest` is little.
     async fn line(&mut self, longest: usize, mut room: Option<&mut Lease>) -> Result<String, PeerError> {
-        let mut searched = 0;
         loop {
-            if let Some(end) = self.buffer[searched..].iter().position(|byte| *byte == b'\n') {
-                let rest = self.buffer.split_off(searched + end + 1);
-                let mut line = std::mem::replace(&mut self.buffer, rest);
-                line.pop();
-                if line.starts_with(self.prompt.as_bytes()) {
-                    line.drain(..self.prompt.len());
-                }
-                return String::from_utf8(line).map_err(|_| PeerError::Garbled("it is no text"));
+            if let Some(line) = self.received.line()? {
+                return Ok(line);
             }
-            searched = self.buffer.len();
-            if searched > longest {
+            let come = self.received.count();
+            if come > longest {
                 return Err(PeerError::Garbled("it is too long"));
             }
             if let Some(room) = &mut room {
-                let needed = (self.buffer.len() + STEP) as u64 * COPIES;
+                let needed = (come + STEP) as u64 * COPIES;
                 let more = needed.saturating_sub(room.bytes());
-                if searched > STEP && !room.grow_within(more, WAIT).await {
+                if come > STEP && !room.grow_within(more, WAIT).await {
                     return Err(PeerError::NoRoom);
                 }
             }
@@ -157,8 +138,9 @@ impl Connection {
     }
 
     async fn read(&mut self) -> io::Result<()> {
-        self.buffer.reserve_exact(STEP.min(self.buffer.len().max(64)));
-        match self.stream.read_buf(&mut self.buffer).await? {
+        let buffer = self.received.bytes();
+        buffer.reserve_exact(STEP.min(buffer.len().max(64)));
+        match self.stream.read_buf(buffer).await? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             _ => Ok(()),
         }

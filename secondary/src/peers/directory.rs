@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::PeerError;
+use super::answers::{self, Address};
 use super::connection::{Connection, Target};
 
 /// An address is good for so long.
@@ -37,15 +38,6 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// The longest answer.
 const LONGEST: usize = 1024;
 
-/// Where a server is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Address {
-    /// Its host, as its certificate names it.
-    pub(crate) host: String,
-    /// Its port.
-    pub(crate) port: u16,
-}
-
 /// What the directory said of an atSign.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Known {
@@ -60,21 +52,6 @@ pub(super) struct Directory {
     proxy: bool,
     remembered: Mutex<HashMap<AtSign, (Known, Instant)>>,
     asking: Semaphore,
-}
-
-impl Address {
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let (host, port) = text.rsplit_once(':')?;
-        let port = port.parse().ok().filter(|port| *port > 0)?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        (!host.is_empty()).then(|| Self { host: host.to_owned(), port })
-    }
-}
-
-impl std::fmt::Display for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
-    }
 }
 
 impl Known {
@@ -138,12 +115,7 @@ impl Directory {
         let target = Target { at_sign, address: &self.address };
         let mut connection = Connection::open(target, tls.clone(), PATIENCE).await?;
         let answer = connection.request(at_sign.name(), PATIENCE, LONGEST, None).await?;
-        match answer.trim() {
-            "null" => Ok(Known::Nowhere),
-            address => Address::parse(address)
-                .map(Known::At)
-                .ok_or(PeerError::Garbled("the directory answered what is no address")),
-        }
+        Ok(answers::address(&answer)?.map_or(Known::Nowhere, Known::At))
     }
 
     fn recall(&self, at_sign: &AtSign) -> Option<Known> {

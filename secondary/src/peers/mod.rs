@@ -1,5 +1,6 @@
 //! Other atSigns' servers: how they are found, asked, and shown who we are (reference page section 3.8).
 
+pub mod answers;
 mod connection;
 mod directory;
 mod pool;

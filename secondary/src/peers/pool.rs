@@ -11,8 +11,9 @@ use rustls::sign::CertifiedKey;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
+use super::answers::{self, Address};
 use super::connection::{Connection, Target};
-use super::directory::{Address, Directory};
+use super::directory::Directory;
 use super::proofs::Proofs;
 use super::trust::Trust;
 use super::{PeerError, Signing};
@@ -255,14 +256,7 @@ impl Peers {
     /// The client's side of the handshake: the proof is signed, and can be fetched from us until it was checked.
     async fn prove(&self, connection: &mut Connection) -> Result<(), PeerError> {
         let answer = connection.request(&format!("from:{}", self.own), STEP, 4096, None).await?;
-        let Some(proof) = answer.strip_prefix("data:proof:") else {
-            return Err(PeerError::Handshake(answer));
-        };
-        let garbled = PeerError::Garbled("the answer to from is no proof");
-        let Some((session, text)) = proof.rsplit_once(':') else { return Err(garbled) };
-        let Some(session) = session.split('@').next().filter(|session| session.starts_with('_')) else {
-            return Err(garbled);
-        };
+        let (session, text) = answers::challenge(&answer)?;
         let signature = self.signing.sign(text).await?;
         let _shown = self.proofs.show(session, signature);
         // The other side looks us up, calls back and asks twice, each within its own patience.

@@ -29,7 +29,7 @@ const SLOWEST: u64 = 16 * 1024;
 
 /// The bytes of a client that are no whole command yet.
 #[derive(Default)]
-pub(super) struct Lines {
+pub struct Lines {
     buffer: Vec<u8>,
     /// So many bytes are known to hold no line feed.
     searched: usize,
@@ -47,15 +47,18 @@ struct Long {
 
 /// How long a command may be, and whose memory it takes.
 #[derive(Clone, Copy)]
-pub(super) struct Room<'a> {
-    pub(super) longest: usize,
-    pub(super) taker: Taker,
-    pub(super) budget: &'a Budget,
+pub struct Room<'a> {
+    /// Bytes of a command at most.
+    pub longest: usize,
+    /// Who takes it.
+    pub taker: Taker,
+    /// What it is taken of.
+    pub budget: &'a Budget,
 }
 
 /// What came of waiting for a command.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Line {
+pub enum Line {
     /// A command without its line feed. Blank ones too: they are answered.
     Command(Vec<u8>),
     /// More bytes than a command may have.
@@ -68,7 +71,7 @@ pub(super) enum Line {
 
 impl Lines {
     /// The next command. May be dropped while it waits; nothing is lost.
-    pub(super) async fn next<R>(&mut self, stream: &mut R, room: Room<'_>) -> io::Result<Line>
+    pub async fn next<R>(&mut self, stream: &mut R, room: Room<'_>) -> io::Result<Line>
     where
         R: AsyncRead + Unpin,
     {

@@ -2,7 +2,7 @@
 
 mod answer;
 mod challenge;
-mod lines;
+pub mod lines;
 mod streaming;
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,7 @@ pub mod queue;
 pub mod sqlite;
 pub mod status;
 pub mod visits;
-mod wal;
+pub mod wal;
 mod walk;
 
 pub use counts::Counts;

@@ -23,7 +23,7 @@ pub(super) fn length(frames: u64) -> u64 {
 
 /// What there is in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Log {
+pub enum Log {
     /// Nothing behind the last transaction that counts.
     Whole,
     /// A transaction that was never finished. It must not stay there: behind later ones it would look like damage.
@@ -36,9 +36,13 @@ pub(super) fn inspect(path: &Path) -> io::Result<Result<Log, String>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(Log::Whole)),
         file => file?,
     };
-    let mut reader = BufReader::with_capacity(64 * 1024, file);
+    inspect_bytes(&mut BufReader::with_capacity(64 * 1024, file))
+}
+
+/// The same of the bytes of a log.
+pub fn inspect_bytes(reader: &mut impl Read) -> io::Result<Result<Log, String>> {
     let mut header = [0; HEADER];
-    if read(&mut reader, &mut header)? < HEADER {
+    if read(reader, &mut header)? < HEADER {
         // Cut short while it was made: no frame was ever behind it.
         return Ok(Ok(Log::Whole));
     }
@@ -49,7 +53,7 @@ pub(super) fn inspect(path: &Path) -> io::Result<Result<Log, String>> {
     let sound = magic & !1 == MAGIC && (512..=65_536).contains(&page) && page.is_power_of_two();
     if !sound || !sum.is(&header[24..]) {
         let mut first = [0; FRAME_HEADER];
-        let count = read(&mut reader, &mut first)?;
+        let count = read(reader, &mut first)?;
         // It is on disk before the first frame is written.
         let empty = first[..count].iter().all(|byte| *byte == 0);
         return Ok(if empty { Ok(Log::Unfinished) } else { Err("the log's header is damaged".to_owned()) });
@@ -59,7 +63,7 @@ pub(super) fn inspect(path: &Path) -> io::Result<Result<Log, String>> {
     let mut frame = vec![0; FRAME_HEADER + page];
     let (mut number, mut bad, mut later) = (0_u64, None, 0);
     let mut open = false;
-    while read(&mut reader, &mut frame)? == frame.len() {
+    while read(reader, &mut frame)? == frame.len() {
         number += 1;
         let ours = frame[8..16] == *salts;
         let commits = word(&frame, 4) != 0;

@@ -102,11 +102,7 @@ impl From<StoreError> for AtError {
     }
 }
 
-/// Compiles a client's regex. A search takes time in proportion to the key and to the compiled regex, whatever they
-/// are; so its size is what bounds the work, more tightly for strangers.
+/// Compiles a client's regex.
 fn regex(pattern: &str, client: &Client) -> Result<regex_lite::Regex, AtError> {
-    regex_lite::RegexBuilder::new(pattern)
-        .size_limit(if client.is_owner() { 64 * 1024 } else { 8 * 1024 })
-        .build()
-        .map_err(|error| AtError::syntax(format!("the regex is not valid: {error}")))
+    crate::pattern::compile(pattern, client.is_owner())
 }

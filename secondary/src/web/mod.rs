@@ -2,8 +2,8 @@
 //! the atProtocol through a WebSocket (reference page, appendix A, 3.2 and 3.6). Nothing of it is there on other
 //! connections.
 
-mod page;
-mod socket;
+pub mod page;
+pub mod socket;
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};

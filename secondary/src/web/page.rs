@@ -80,7 +80,7 @@ pub(super) async fn answer<S: Store>(
 
 /// The key of a path: its segments from the last to the first. The atSign may stand in front, and the key may be
 /// written as the protocol writes it.
-fn key(path: &str, own: &AtSign) -> Option<AtKey> {
+pub fn key(path: &str, own: &AtSign) -> Option<AtKey> {
     let path = percent_decode_str(path).decode_utf8().ok()?;
     let path = path.trim_start_matches('/');
     let path = path.strip_prefix(own.as_str()).and_then(|rest| rest.strip_prefix('/')).unwrap_or(path);
@@ -91,7 +91,7 @@ fn key(path: &str, own: &AtSign) -> Option<AtKey> {
 }
 
 /// What the value of a key is, by its name: `index.html.blog` is the page `blog/index.html`.
-fn kind(entity: &str) -> &'static str {
+pub fn kind(entity: &str) -> &'static str {
     let end = entity.split('.').nth(1).unwrap_or_default();
     KINDS.iter().find(|(known, _)| *known == end).map_or("text/plain", |(_, kind)| kind)
 }

@@ -19,7 +19,7 @@ const LONGEST_CONTROL: usize = 125;
 const PIECE: usize = 16 * 1024;
 
 /// A WebSocket, the server's end of it.
-pub(super) struct Socket<T> {
+pub struct Socket<T> {
     stream: T,
     incoming: Incoming,
     /// What is framed and not sent yet.
@@ -91,7 +91,8 @@ fn missing(head: &[u8]) -> usize {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
-    pub(super) fn new(stream: T) -> Self {
+    /// The socket of a stream whose client was told that it may speak.
+    pub fn new(stream: T) -> Self {
         Self { stream, incoming: Incoming::NONE, outgoing: Vec::new(), within_message: false, closed: false }
     }
 
