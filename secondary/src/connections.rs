@@ -39,6 +39,8 @@ struct Open {
 
 /// What the table knows of one connection.
 struct State {
+    /// When it came.
+    came: Instant,
     /// When the server last wrote to it: reading alone keeps nobody connected.
     written: Mutex<Instant>,
     proven: AtomicBool,
@@ -59,6 +61,24 @@ pub(crate) enum KnownAs {
     Peer(AtSign),
 }
 
+/// One connection, as it is told of.
+pub(crate) struct Connected {
+    /// As whom: our own atSign's owner, or another server; `None` for a stranger.
+    pub(crate) by: Option<By>,
+    /// How long ago it came.
+    pub(crate) age: Duration,
+    /// How long ago the server last wrote to it.
+    pub(crate) silence: Duration,
+}
+
+/// Who is connected.
+pub(crate) enum By {
+    /// The atSign that the server belongs to.
+    Owner,
+    /// The server of another one.
+    Peer(AtSign),
+}
+
 /// A place in the table, held by the session for as long as it lasts.
 pub struct Slot {
     id: u64,
@@ -70,6 +90,19 @@ impl Connections {
     /// How many are connected.
     pub fn count(&self) -> usize {
         self.table.open().slots.len()
+    }
+
+    /// Every connection, in the order in which they came.
+    pub(crate) fn list(&self) -> Vec<Connected> {
+        let connected = |state: &Arc<State>| {
+            let by = match &*state.known_as() {
+                _ if state.proven.load(Ordering::Relaxed) => Some(By::Owner),
+                Some(KnownAs::Peer(at_sign)) => Some(By::Peer(at_sign.clone())),
+                _ => None,
+            };
+            Connected { by, age: state.came.elapsed(), silence: state.written().elapsed() }
+        };
+        self.table.open().slots.values().map(connected).collect()
     }
 
     /// A place for one more, `None` if there is none even after those silent for too long were sent away.
@@ -98,6 +131,7 @@ impl Connections {
         let id = open.next;
         open.next += 1;
         let state = Arc::new(State {
+            came: now,
             written: Mutex::new(now),
             proven: AtomicBool::new(false),
             known_as: Mutex::default(),

@@ -1,6 +1,6 @@
 //! `stats[:<id>[,<id>…]][:<regex>]` (reference page section 2.15).
 
-use crate::error::{AtError, ErrorCode};
+use crate::error::AtError;
 
 /// Tells figures.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +66,10 @@ figures! {
     NotificationCompaction, 14, "NotificationCompactionStats";
     /// The commit log, whole.
     LatestCommits, 15, "LatestCommitEntryOfEachKey";
+    /// Connections of clients by who they are.
+    ConnectionSummary, 16, "activeInboundConnectionsSummary";
+    /// The same, each of them.
+    ConnectionDetails, 17, "activeInboundConnectionsDetailed";
 }
 
 impl Stats {
@@ -99,22 +103,22 @@ impl Stats {
             .ok()
             .filter(|number| *number > 0 && id.bytes().all(|digit| digit.is_ascii_digit()))
             .ok_or_else(|| AtError::syntax("a stats id is a number from 1"))?;
-        Figure::ALL.iter().copied().find(|figure| figure.id() == number).ok_or_else(|| {
-            AtError::new(ErrorCode::IllegalArgument, format!("stats {number} does not exist: 1 to 15 do"))
-        })
+        let known = Figure::ALL.iter().copied().find(|figure| figure.id() == number);
+        known.ok_or_else(|| AtError::syntax(format!("No metric with ID {number}: there are 1 to 17")))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ErrorCode;
 
     #[test]
     fn stats_alone_tells_every_figure() {
         assert_eq!(Stats::parse("").map(|stats| stats.figures), Ok(Figure::ALL.to_vec()));
         assert_eq!(
             Figure::ALL.iter().map(|figure| figure.id()).collect::<Vec<_>>(),
-            (1..=15).collect::<Vec<_>>()
+            (1..=17).collect::<Vec<_>>()
         );
     }
 
@@ -137,8 +141,8 @@ mod tests {
             (":4:x", ErrorCode::InvalidSyntax),
             (":3,15:x", ErrorCode::InvalidSyntax),
             ("x", ErrorCode::InvalidSyntax),
-            (":16", ErrorCode::IllegalArgument),
-            (":99", ErrorCode::IllegalArgument),
+            (":18", ErrorCode::InvalidSyntax),
+            (":99", ErrorCode::InvalidSyntax),
         ] {
             assert_eq!(Stats::parse(text).map_err(|e| e.code()), Err(code), "{text}");
         }

@@ -1,6 +1,7 @@
 //! `stats` (reference page section 2.15).
 
 use std::io;
+use std::time::Duration;
 
 use atsign_protocol::verb::{Figure, Stats};
 use atsign_protocol::{AtError, Millis, time};
@@ -10,6 +11,7 @@ use tokio::io::AsyncWrite;
 
 use super::{info, regex};
 use crate::atserver::AtServer;
+use crate::connections::{By, Connected};
 use crate::session::{Answer, Client, Writer};
 use crate::store::{Commit, Log, LogPage, LogStart, NotificationCounts, Store, sign};
 
@@ -97,9 +99,50 @@ async fn value<S: Store>(
         Figure::CommitLogCompaction => server.compactions.last(Log::Commits).into(),
         Figure::AccessLogCompaction => server.compactions.last(Log::Visits).into(),
         Figure::NotificationCompaction => server.compactions.last(Log::Notifications).into(),
+        Figure::ConnectionSummary => Connections::of(server).summary(),
+        Figure::ConnectionDetails => Connections::of(server).details(),
         // Written by its own function, for it may be long.
         Figure::LatestCommits => Value::Null,
     })
+}
+
+/// Who is connected: the owner, other servers, strangers.
+struct Connections([Vec<Value>; 3]);
+
+impl Connections {
+    fn of<S>(server: &AtServer<S>) -> Self {
+        let now = server.now();
+        let time = |ago: Duration| {
+            let ago = Millis::try_from(ago.as_millis()).unwrap_or(Millis::MAX);
+            time::print(now.saturating_sub(ago)).replace(' ', "T")
+        };
+        let mut lists = [const { Vec::new() }; 3];
+        for Connected { by, age, silence } in server.connections.list() {
+            let (list, from) = match by {
+                Some(By::Owner) => (0, Some(server.at_sign.clone())),
+                Some(By::Peer(at_sign)) => (1, Some(at_sign)),
+                None => (2, None),
+            };
+            let from = from.map(|at_sign| at_sign.to_string());
+            lists[list].push(json!({"from": from, "created": time(age), "lastAccessed": time(silence)}));
+        }
+        Self(lists)
+    }
+
+    fn total(&self) -> usize {
+        self.0.iter().map(Vec::len).sum()
+    }
+
+    fn summary(self) -> Value {
+        let [own, others, strangers] = self.0.each_ref().map(Vec::len);
+        json!({"total": self.total(), "self": own, "other": others, "anon": strangers})
+    }
+
+    fn details(self) -> Value {
+        let total = self.total();
+        let [own, others, strangers] = self.0.map(|list| json!({"count": list.len(), "list": list}));
+        json!({"total": total, "self": own, "other": others, "anon": strangers})
+    }
 }
 
 /// Which entries of the commit log a client is told of.

@@ -133,7 +133,7 @@ const OF_THE_OWNER: &[(&str, &str)] = &[
     ),
     ("stats:0", "AT0003-Invalid syntax : invalid command: a stats id is a number from 1"),
     ("stats:-1", "AT0003-Invalid syntax : invalid command: a stats id is a number from 1"),
-    ("stats:99", "AT0022-Illegal arguments : stats 99 does not exist: 1 to 15 do"),
+    ("stats:99", "AT0003-Invalid syntax : invalid command: No metric with ID 99: there are 1 to 17"),
 ];
 
 #[test]

@@ -1,6 +1,7 @@
 //! `stats` (reference page section 2.15).
 
 use anyhow::{Context as _, Result};
+use atsign_tests::network::Network;
 use atsign_tests::secondary::Secondary;
 use serde_json::Value;
 
@@ -70,6 +71,8 @@ fn every_figure_is_told() -> Result<()> {
             "AccessLogCompactionStats",
             "NotificationCompactionStats",
             "LatestCommitEntryOfEachKey",
+            "activeInboundConnectionsSummary",
+            "activeInboundConnectionsDetailed",
         ]
     );
     assert!(figures[0]["value"].as_str().and_then(|count| count.parse().ok()) > Some(0_u32));
@@ -136,5 +139,53 @@ fn notifications_are_counted_by_what_they_are() -> Result<()> {
     assert_eq!(counts["status"], serde_json::json!({"delivered": 3, "failed": 0, "queued": 0}));
     assert_eq!(counts["operations"], serde_json::json!({"update": 2, "delete": 1}));
     assert_eq!(counts["messageType"], serde_json::json!({"key": 2, "text": 1}));
+    Ok(())
+}
+
+#[test]
+fn connections_are_counted_and_listed_by_who_they_are() -> Result<()> {
+    let network = Network::start()?;
+    let (alice, bob) = (network.join("@alice")?, network.join("@bob")?);
+    let mut owner = alice.connect_as_owner()?;
+    let _other_owner = alice.connect_as_owner()?;
+    let _stranger = alice.connect()?;
+    data(&mut owner, "update:@bob:phone.wavi@alice 1")?;
+    assert_eq!(data(&mut bob.connect_as_owner()?, "lookup:phone.wavi@alice")?, "1");
+
+    let mut told = || -> Result<Value> {
+        let answer = owner.request("stats:16,17")?;
+        let json = answer.strip_prefix("data: ").and_then(|rest| rest.strip_suffix("\n@alice@"));
+        Ok(serde_json::from_str(json.context(answer.clone())?)?)
+    };
+    let figures = told()?;
+    assert_eq!(figures[0]["name"], "activeInboundConnectionsSummary");
+    assert_eq!(figures[1]["name"], "activeInboundConnectionsDetailed");
+    // @bob's server keeps its connection, and may have another for the notification of the key.
+    let (summary, details) = (&figures[0]["value"], &figures[1]["value"]);
+    assert_eq!((&summary["self"], &details["self"]["count"]), (&2.into(), &2.into()), "{figures}");
+    assert!(summary["other"].as_u64() >= Some(1) && summary["anon"].as_u64() >= Some(1), "{figures}");
+    for (kind, from) in [("self", Value::from("@alice")), ("other", "@bob".into()), ("anon", Value::Null)] {
+        let list = details[kind]["list"].as_array().context(figures.to_string())?;
+        assert_eq!(details[kind]["count"].as_u64(), Some(list.len() as u64), "{figures}");
+        for connection in list {
+            assert_eq!(connection["from"], from, "{figures}");
+            for time in ["created", "lastAccessed"] {
+                let time = connection[time].as_str().context(figures.to_string())?;
+                assert!(time.len() == 24 && time.contains('T') && time.ends_with('Z'), "{time}");
+            }
+        }
+    }
+    let total: u64 = ["self", "other", "anon"].iter().filter_map(|kind| summary[*kind].as_u64()).sum();
+    assert_eq!(summary["total"].as_u64(), Some(total), "{figures}");
+    Ok(())
+}
+
+#[test]
+fn a_figure_that_does_not_exist_is_told_by_its_number() -> Result<()> {
+    let answer = owner()?.request("stats:3,99")?;
+    assert_eq!(
+        answer,
+        "error:AT0003-Invalid syntax : invalid command: No metric with ID 99: there are 1 to 17\n@alice@"
+    );
     Ok(())
 }
