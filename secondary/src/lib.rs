@@ -30,6 +30,7 @@ pub mod process;
 pub mod session;
 pub mod settings;
 pub mod signatures;
+mod sockets;
 pub mod storage;
 pub mod store;
 mod streams;

@@ -17,9 +17,8 @@ use crate::connections::Slot;
 use crate::handshakes::{Handshakes, Turn};
 use crate::memory::Level;
 use crate::origin::Origin;
-use crate::session;
 use crate::store::Store;
-use crate::{tls, web};
+use crate::{session, sockets, tls, web};
 
 /// How long sessions may take to end once the server goes down.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -97,7 +96,7 @@ async fn greet<S>(
     server: &AtServer<S>,
     handshakes: &Arc<Handshakes>,
 ) -> Option<(TlsStream<TcpStream>, Slot)> {
-    let _ = stream.set_nodelay(true);
+    sockets::settle(&stream);
     // The turn is kept until there is a place: so few wait for one at a time.
     let turn = handshakes.turn(origin, server.limits().handshakes).await?;
     if server.budget.level() >= Level::ConnectionsDelayed {

@@ -16,7 +16,7 @@ use tokio_rustls::client::TlsStream;
 use super::PeerError;
 use super::answers::{Address, Received};
 use crate::memory::Lease;
-use crate::tls;
+use crate::{sockets, tls};
 
 /// The most that is read at a time.
 const STEP: usize = 4 * 1024;
@@ -57,7 +57,7 @@ impl Connection {
         let open = async {
             let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
             let tcp = TcpStream::connect((host.as_str(), *port)).await?;
-            tcp.set_nodelay(true)?;
+            sockets::settle(&tcp);
             let connector = TlsConnector::from(Arc::new(tls));
             let stream = connector
                 .connect_with(name, tcp, |connection| connection.set_buffer_limit(Some(tls::SEND_BUFFER)))
