@@ -34,10 +34,12 @@ pub struct Usage {
     pub connections: u32,
     /// Stored keys.
     pub keys: u64,
-    /// Size of the store, without the log beside it.
+    /// Size of what is stored: of the store's pages that hold something, without the log beside them.
     pub store_bytes: u64,
     /// Notifications accepted since midnight UTC.
     pub notifications_today: u64,
+    /// Notifications sent to other atSigns since midnight UTC: those that a tier's limit counts.
+    pub sent_today: u64,
     /// Requests of authenticated clients that were delayed or refused for want of memory since the start. Strangers
     /// are not counted: they must not be able to buy memory for somebody else's account.
     pub refused: u64,

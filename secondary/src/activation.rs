@@ -58,6 +58,7 @@ pub async fn prepare(
         operation: Operation::Update,
         committed: false,
         by: at_sign.as_str().to_owned(),
+        rationed: false,
     };
     store.commit(change, jiff::Timestamp::now().as_millisecond()).await?;
     Ok(())

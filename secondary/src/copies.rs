@@ -123,9 +123,10 @@ pub(crate) async fn keep<S: Store>(
     if is_public_key(key) {
         note_public_key(server, &key.owner, &copy, value).await?;
     }
-    match server.store.commit(put(copy, value, change, &key.owner), server.now()).await {
+    match server.store.commit(put(copy, value, change, &key.owner, true), server.now()).await {
         // The answer is right also where there can be no copy of it.
         Err(StoreError::Refused(why)) => tracing::debug!(why, "no copy was stored"),
+        Err(StoreError::OverLimit(limit)) => tracing::debug!(%limit, "no copy was stored"),
         done => drop(done?),
     }
     Ok(())
@@ -151,7 +152,7 @@ pub(crate) async fn change_of<S: Store>(
                 if is_public_key(copy) {
                     note_public_key(server, &copy.owner, &key, value).await?;
                 }
-                Some(put(key, value, MetadataChange::copy_of(metadata), &copy.owner))
+                Some(put(key, value, MetadataChange::copy_of(metadata), &copy.owner, true))
             }
             _ => None,
         },
@@ -162,7 +163,7 @@ fn is_public_key(key: &AtKey) -> bool {
     key.visibility == Visibility::Public && key.entity == PUBLIC_KEY
 }
 
-fn put(key: String, value: &str, metadata: MetadataChange, by: &AtSign) -> Change {
+fn put(key: String, value: &str, metadata: MetadataChange, by: &AtSign, rationed: bool) -> Change {
     Change::Put {
         key,
         value: Some(value.to_owned()),
@@ -170,6 +171,7 @@ fn put(key: String, value: &str, metadata: MetadataChange, by: &AtSign) -> Chang
         operation: Operation::UpdateAll,
         committed: true,
         by: by.to_string(),
+        rationed,
     }
 }
 
@@ -191,15 +193,17 @@ async fn note_public_key<S: Store>(
     let Some(record) = server.store.get(&key).await? else { return Ok(()) };
     let aside = format!("shared_key.{}.until.{now}{own}", of.name());
     let value = record.value.unwrap_or_default();
-    server.store.commit(put(aside, &value, MetadataChange::copy_of(&record.metadata), own), now).await?;
+    let change = put(aside, &value, MetadataChange::copy_of(&record.metadata), own, false);
+    server.store.commit(change, now).await?;
     let event = format!("{}.events.__atserver{own}", now.saturating_mul(1000));
     let text =
         json!({"category": "atProtocol", "name": "atsign_pk_changed", "data": {"atSign": of.as_str()}})
             .to_string();
     let metadata = MetadataChange { ttl: Field::Set(EVENT_TTL), ..MetadataChange::default() };
-    let change = put(event.clone(), &text, metadata, own);
+    let change = put(event.clone(), &text, metadata, own, false);
     let notification = notifications::to_oneself(own, format!("{own}:{event}"), text, now);
-    server.store.post(Posting { notification, change: Some(change), tells_of_change: false }, now).await?;
+    let posting = Posting { notification, change: Some(change), tells_of_change: false, rationed: false };
+    server.store.post(posting, now).await?;
     // Last: whoever finds it gone finds the rest done.
     server.store.commit(Change::Delete { key, committed: true }, now).await?;
     tracing::info!(at_sign = %of, "the public key of another atSign has changed");

@@ -74,7 +74,7 @@ pub(crate) fn change<S>(
     }
     let left = |ends: Millis| Field::Set(ends.saturating_sub(server.now()).max(1));
     let metadata = MetadataChange { ttl: ends.map_or(Field::Clear, left), ..MetadataChange::default() };
-    Ok(put_uncommitted(server, stored_name(id, &server.at_sign), json, metadata))
+    Ok(put_uncommitted(server, stored_name(id, &server.at_sign), json, metadata, false))
 }
 
 /// Stores what clients do not write themselves; the commit log does not have it.
@@ -84,11 +84,28 @@ pub(crate) async fn put<S: Store>(
     value: String,
     metadata: MetadataChange,
 ) -> Result<(), AtError> {
-    server.store.commit(put_uncommitted(server, key, value, metadata), server.now()).await?;
+    server.store.commit(put_uncommitted(server, key, value, metadata, false), server.now()).await?;
     Ok(())
 }
 
-fn put_uncommitted<S>(server: &AtServer<S>, key: String, value: String, metadata: MetadataChange) -> Change {
+/// The same for what clients have it keep, within the limits of the tier.
+pub(crate) async fn put_rationed<S: Store>(
+    server: &AtServer<S>,
+    key: String,
+    value: String,
+) -> Result<(), AtError> {
+    let change = put_uncommitted(server, key, value, MetadataChange::default(), true);
+    server.store.commit(change, server.now()).await?;
+    Ok(())
+}
+
+fn put_uncommitted<S>(
+    server: &AtServer<S>,
+    key: String,
+    value: String,
+    metadata: MetadataChange,
+    rationed: bool,
+) -> Change {
     Change::Put {
         key,
         value: Some(value),
@@ -96,6 +113,7 @@ fn put_uncommitted<S>(server: &AtServer<S>, key: String, value: String, metadata
         operation: Operation::UpdateAll,
         committed: false,
         by: server.at_sign.to_string(),
+        rationed,
     }
 }
 

@@ -15,6 +15,14 @@ const MAX_FILE: u64 = 64 * 1024;
 pub struct Limits {
     /// Connections at a time; absent: what the server was started with.
     pub connections: Option<usize>,
+    /// Keys that may be stored.
+    pub keys: Option<u64>,
+    /// Bytes that one value may have.
+    pub value_bytes: Option<u64>,
+    /// Bytes that the whole store may have.
+    pub storage_bytes: Option<u64>,
+    /// Notifications that may be sent in a day, from midnight to midnight UTC.
+    pub notifications_per_day: Option<u64>,
     /// Holders of the store that are dead for certain: UIDs of pods.
     pub dead_holders: Vec<String>,
 }
@@ -48,6 +56,16 @@ mod tests {
         for (json, limits) in [
             ("{}", Limits::default()),
             (r#"{"connections": 5, "later": 1}"#, Limits { connections: Some(5), ..Limits::default() }),
+            (
+                r#"{"keys": 1, "valueBytes": 2, "storageBytes": 3, "notificationsPerDay": 4}"#,
+                Limits {
+                    keys: Some(1),
+                    value_bytes: Some(2),
+                    storage_bytes: Some(3),
+                    notifications_per_day: Some(4),
+                    ..Limits::default()
+                },
+            ),
             (r#"{"deadHolders": ["u"]}"#, Limits { dead_holders: vec!["u".to_owned()], ..Limits::default() }),
         ] {
             std::fs::write(folder.path().join("limits.json"), json).expect("write");

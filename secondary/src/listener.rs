@@ -130,6 +130,17 @@ async fn shake_hands<S>(
     }
 }
 
+/// Which limit it is, where it is the number of connections and not the memory.
+fn refusal<S>(server: &AtServer<S>) -> String {
+    let limit = server.limits().connections;
+    let which = if server.connections.count() >= limit {
+        format!(" : the limit connections is {limit}; close another one, or choose a larger tier")
+    } else {
+        String::new()
+    };
+    format!("error:AT0012-Inbound connection limit exceeded{which}\n")
+}
+
 async fn turn_away<S>(server: &AtServer<S>, stream: &mut TlsStream<TcpStream>) {
     server.count_refused();
     tracing::warn!(
@@ -137,7 +148,7 @@ async fn turn_away<S>(server: &AtServer<S>, stream: &mut TlsStream<TcpStream>) {
         "refused a connection: no slot or no memory is left"
     );
     let _ = timeout(GOODBYE, async {
-        stream.write_all(b"error:AT0012-Inbound connection limit exceeded\n").await?;
+        stream.write_all(refusal(server).as_bytes()).await?;
         stream.flush().await
     })
     .await;

@@ -331,8 +331,9 @@ async fn follow_limits(options: Options, server: Arc<AtServer<SqliteStore>>) {
         match Limits::read(&directory) {
             Ok(limits) if limits != last => {
                 let connections = limits.connections.unwrap_or(options.max_connections);
-                tracing::info!(connections, "limits were read");
+                tracing::info!(connections, ?limits, "limits were read");
                 server.set_limits(Bounds { connections, ..server.limits() });
+                server.store.set_quota(&limits);
                 last = limits;
             }
             Ok(_) => {}

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use atsign_protocol::{Field, MetadataChange};
 use atsign_secondary::epoch::{TakeoverError, Term};
+use atsign_secondary::limits::Limits;
 use atsign_secondary::store::notifications::{
     Details, Found, Kind, Notification, Outcome, Posting, Search, Status, Which,
 };
@@ -64,6 +65,7 @@ fn changed(key: &str, value: Option<&str>, metadata: MetadataChange) -> Change {
         operation: if value.is_some() { Operation::UpdateAll } else { Operation::UpdateMeta },
         committed: !key.starts_with("privatekey:"),
         by: "@alice".to_owned(),
+        rationed: true,
     }
 }
 
@@ -331,7 +333,7 @@ fn to_bob(now: i64) -> Which {
 }
 
 fn posting(notification: Notification, change: Option<Change>) -> Posting {
-    Posting { notification, change, tells_of_change: false }
+    Posting { notification, change, tells_of_change: false, rationed: true }
 }
 
 #[tokio::test]
@@ -401,6 +403,29 @@ async fn copies_that_one_atsign_tells_of_are_kept_until_they_are_too_much_and_ot
     opened.store.post(again, NOW).await.expect("posted");
     assert_eq!(value(&opened.store, "cached:@alice:k0@bob").await.as_deref(), Some("y"));
     assert!(tell(18, "@bob").await, "there is room again");
+}
+
+#[tokio::test]
+async fn what_another_atsign_tells_leaves_no_copy_over_a_limit_and_is_told_all_the_same() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let opened = opened(folder.path(), "pod-1").await;
+    opened.store.set_quota(&Limits { keys: Some(1), ..Limits::default() });
+    let tell = async |number: &str| {
+        let key = format!("cached:@alice:k{number}@bob");
+        let told = posting(notification(Kind::Received, number, "@bob"), Some(put(&key, "x")));
+        assert!(opened.store.post(told, NOW).await.expect("posted").new);
+        value(&opened.store, &key).await.is_some()
+    };
+    assert!(tell("1").await);
+    assert!(!tell("2").await);
+    assert!(value(&opened.store, "cached:@alice:k1@bob").await.is_some(), "a copy that is there stays");
+
+    opened.store.set_quota(&Limits { storage_bytes: Some(1), ..Limits::default() });
+    let told = posting(notification(Kind::Received, "3", "@bob"), None);
+    let refused = opened.store.post(told, NOW).await.expect_err("the store is full");
+    assert!(matches!(refused, StoreError::OverLimit(_)), "{refused}");
+    let told = posting(notification(Kind::Received, "4", "@bob"), Some(delete("cached:@alice:k1@bob")));
+    opened.store.post(told, NOW).await.expect("a deletion is taken");
 }
 
 #[tokio::test]

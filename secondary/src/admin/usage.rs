@@ -27,6 +27,7 @@ pub struct Remembered(Mutex<Stored>);
 struct Stored {
     keys: u64,
     bytes: u64,
+    sent_today: u64,
     activated: bool,
 }
 
@@ -54,16 +55,20 @@ pub(super) async fn usage(admin: &Admin) -> Usage {
     if let Some(server) = admin.server.get() {
         usage.connections = u32::try_from(server.connections.count()).unwrap_or(u32::MAX);
         usage.tls_not_after = server.tls.not_after();
-        let asked = async { (server.store.size().await, server.store.get(ACTIVATION).await) };
+        let asked = async {
+            let sent = server.store.sent_today(server.now()).await;
+            (server.store.size().await, server.store.get(ACTIVATION).await, sent)
+        };
         let stored = match timeout(PATIENCE, asked).await {
-            Ok((Ok((keys, bytes)), Ok(activation))) => {
-                let stored = Stored { keys, bytes, activated: activation.is_some() };
+            Ok((Ok((keys, bytes)), Ok(activation), Ok(sent_today))) => {
+                let stored = Stored { keys, bytes, sent_today, activated: activation.is_some() };
                 admin.remembered.set(stored);
                 stored
             }
             _ => admin.remembered.get(),
         };
         (usage.keys, usage.store_bytes, usage.activated) = (stored.keys, stored.bytes, stored.activated);
+        usage.sent_today = stored.sent_today;
     }
     usage
 }

@@ -75,6 +75,7 @@ impl Signing {
                 operation: Operation::UpdateAll,
                 committed,
                 by: own.to_string(),
+                rationed: false,
             };
             store.commit(change, now).await?;
         }

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use atsign_protocol::Metadata;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::file::{CHECKPOINT_FRAMES, LOG};
-use super::{Change, Fetched, Operation, Page, Record, wal};
+use super::{Change, Exceeded, Fetched, Operation, Page, Quota, Record, wal};
 
 /// Keys deleted in one transaction when they expire.
 pub const EXPIRED_AT_ONCE: u32 = 64;
@@ -21,6 +22,9 @@ pub enum DatabaseError {
     /// It is against the rules.
     #[error("{0}")]
     Refused(String),
+    /// It would pass a limit of the tier.
+    #[error(transparent)]
+    OverLimit(#[from] Exceeded),
     /// SQLite failed.
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
@@ -49,6 +53,8 @@ pub struct Database {
     pub(super) posted: u64,
     /// Who needs the store's file to stay as it is, so that the log only grows; 0 for nobody.
     pub(super) held: u64,
+    /// What the tier allows.
+    pub(super) quota: Arc<Quota>,
 }
 
 impl Database {
@@ -118,8 +124,11 @@ impl Database {
     /// Applies a change and returns its commit id, -1 where there is none.
     pub fn apply(&mut self, change: &Change, now: i64) -> Result<i64, DatabaseError> {
         match change {
-            Change::Put { key, value, metadata, operation, committed, by } => {
+            Change::Put { key, value, metadata, operation, committed, by, rationed } => {
                 let stored = self.metadata(key)?;
+                if *rationed {
+                    self.check_put(key, value.as_deref(), stored.is_none())?;
+                }
                 let existing = stored.as_ref().filter(|metadata| !metadata.is_expired(now));
                 let metadata = metadata
                     .apply(existing, by, now)
@@ -131,7 +140,9 @@ impl Database {
                 self.log(key, *operation, *committed)
             }
             Change::Delete { key, committed } => {
-                self.remove(key)?;
+                if self.remove(key)? == 0 && *committed {
+                    self.check_delete(key)?;
+                }
                 self.log(key, Operation::Delete, *committed)
             }
         }
@@ -163,10 +174,10 @@ impl Database {
         Ok(())
     }
 
-    fn remove(&mut self, key: &str) -> Result<(), DatabaseError> {
+    fn remove(&mut self, key: &str) -> Result<usize, DatabaseError> {
         let removed = self.connection.prepare_cached("DELETE FROM keys WHERE key = ?1")?.execute([key])?;
         self.keys = self.keys.map(|keys| keys.saturating_sub(removed as u64));
-        Ok(())
+        Ok(removed)
     }
 
     fn log(&mut self, key: &str, operation: Operation, committed: bool) -> Result<i64, DatabaseError> {
@@ -255,23 +266,29 @@ impl Database {
         Ok(-1)
     }
 
-    /// Number of keys, and bytes of the pages that hold everything. The log beside them does not count: it grows while
-    /// nobody stores anything, and shrinks again.
+    /// Number of keys, and bytes of the pages that hold something.
     pub fn size(&mut self) -> Result<(u64, u64), DatabaseError> {
-        let keys = if let Some(keys) = self.keys {
-            keys
-        } else {
-            let count: i64 = self.connection.query_row("SELECT count(*) FROM keys", [], |row| row.get(0))?;
-            let keys = count.unsigned_abs();
-            self.keys = Some(keys);
-            keys
-        };
-        let pages: i64 = self.connection.query_row(
-            "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
-            [],
-            |row| row.get(0),
-        )?;
-        Ok((keys, pages.unsigned_abs()))
+        Ok((self.key_count()?, self.live_bytes()?))
+    }
+
+    /// Number of keys.
+    pub(super) fn key_count(&mut self) -> Result<u64, DatabaseError> {
+        if let Some(keys) = self.keys {
+            return Ok(keys);
+        }
+        let count: i64 = self.connection.query_row("SELECT count(*) FROM keys", [], |row| row.get(0))?;
+        let keys = count.unsigned_abs();
+        self.keys = Some(keys);
+        Ok(keys)
+    }
+
+    /// Bytes of the pages that hold something: what is deleted leaves free ones behind, which are written next. The log
+    /// beside them does not count: it grows while nobody stores anything, and shrinks again.
+    pub(super) fn live_bytes(&self) -> Result<u64, DatabaseError> {
+        let live = "SELECT (page_count - freelist_count) * page_size
+                    FROM pragma_page_count, pragma_freelist_count, pragma_page_size";
+        let live: i64 = self.connection.prepare_cached(live)?.query_row([], |row| row.get(0))?;
+        Ok(live.unsigned_abs())
     }
 
     /// When the next key or notification is to be deleted, Unix milliseconds.

@@ -1,6 +1,7 @@
 //! What the store's thread does when its volume fails, or when the store is damaged.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -108,7 +109,10 @@ impl Keeper {
         if self.database.is_none() {
             let kib = self.shared.caches.kib.load(Ordering::Relaxed);
             match Database::open(self.holding.folder(), &self.at_sign, kib) {
-                Ok(database) => self.database = Some(database),
+                Ok(mut database) => {
+                    database.quota = Arc::clone(&self.shared.quota);
+                    self.database = Some(database);
+                }
                 Err(error @ OpenError::Damaged { .. }) => {
                     self.damaged(error.to_string());
                     return Ok(Ok(()));

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -164,7 +165,8 @@ impl Database {
         let next = floor.max(last + 1);
         let (keys, deleted, posted, held) = (None, false, 0, 0);
         let at_begin = (next, keys, deleted, posted);
-        let database = Self { connection, path, next, keys, at_begin, deleted, posted, held };
+        let quota = Arc::default();
+        let database = Self { connection, path, next, keys, at_begin, deleted, posted, held, quota };
         if log == Log::Unfinished {
             database.empty_log().map_err(|error| OpenError::of(&database.path, error))?;
         }

@@ -60,12 +60,13 @@ impl Keeper {
     /// The open store of an epoch that is ours.
     pub(super) fn new(
         holding: Holding,
-        database: Database,
+        mut database: Database,
         at_sign: String,
         shared: Arc<Shared>,
         messages: Receiver<Message>,
     ) -> Self {
         shared.meter.begin(database.metering(), unix_millis());
+        database.quota = Arc::clone(&shared.quota);
         Self {
             holding,
             database: Some(database),
@@ -413,7 +414,7 @@ fn one_by_one(database: &mut Database, held: &mut [Box<dyn Job>]) -> Result<(), 
             begin_if_needed(database).and_then(|()| job.run(database)).and_then(|()| Ok(database.commit()?));
         if let Err(error) = done {
             database.rollback();
-            if !matches!(error, DatabaseError::Refused(_)) {
+            if !matches!(error, DatabaseError::Refused(_) | DatabaseError::OverLimit(_)) {
                 job.fail(StoreError::Failed(error.to_string()));
                 ended = Err(error);
             }

@@ -11,6 +11,7 @@ pub mod keeper;
 pub mod log;
 pub mod notifications;
 pub mod queue;
+pub mod quota;
 pub mod sqlite;
 pub mod status;
 pub mod visits;
@@ -21,6 +22,7 @@ pub use counts::Counts;
 pub(crate) use database::sign;
 pub use log::{Commit, Log, LogPage, LogStart};
 pub use notifications::{NotificationCounts, Notifications};
+pub use quota::{Exceeded, Quota};
 pub use sqlite::{Config, End, Opening, SqliteStore, open};
 pub use status::{State, Status};
 pub use visits::{Top, Visit, Visits};
@@ -90,6 +92,8 @@ pub enum Change {
         committed: bool,
         /// Who asks, with its `@`.
         by: String,
+        /// Whether the limits of the tier hold for it: for what clients have stored, not for what the server needs.
+        rationed: bool,
     },
     /// Removes a key; one that does not exist still gets its entry in the commit log.
     Delete {
@@ -98,6 +102,15 @@ pub enum Change {
         /// Whether the commit log has an entry.
         committed: bool,
     },
+}
+
+impl Change {
+    /// The key as stored.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Put { key, .. } | Self::Delete { key, .. } => key,
+        }
+    }
 }
 
 /// One page of a scan, in key order.
@@ -120,6 +133,9 @@ pub enum StoreError {
     /// The change is against the rules: an immutable record, for one.
     #[error("{0}")]
     Refused(String),
+    /// The change would pass a limit of the tier.
+    #[error(transparent)]
+    OverLimit(Exceeded),
     /// The volume refused: full, read-only, damaged.
     #[error("the store failed: {0}")]
     Failed(String),

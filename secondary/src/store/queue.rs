@@ -156,6 +156,7 @@ where
             Err(error) => {
                 self.result = Err(match &error {
                     DatabaseError::Refused(reason) => StoreError::Refused(reason.clone()),
+                    DatabaseError::OverLimit(limit) => StoreError::OverLimit(*limit),
                     error => StoreError::Failed(error.to_string()),
                 });
                 Err(error)

@@ -16,6 +16,7 @@ use super::file::{Files, OpenError};
 use super::keeper::Keeper;
 use super::notifications::Progress;
 use super::queue::{Manner, Queue, Weight};
+use super::quota::Quota;
 use super::status::{State, Status};
 use super::{Change, Commit, Fetched, Log, LogPage, Page, Record, Store, StoreError, Top, Visit, Visits};
 use crate::epoch::fence::Reading;
@@ -64,6 +65,7 @@ pub(super) struct Shared {
     pub(super) progress: watch::Sender<Progress>,
     pub(super) caches: Caches,
     pub(super) meter: Arc<Meter>,
+    pub(super) quota: Arc<Quota>,
 }
 
 /// A store that is being opened.
@@ -96,6 +98,7 @@ pub fn open(config: Config) -> std::io::Result<Opening> {
         progress: watch::Sender::new(Progress::default()),
         caches: Caches::new(config.cache_kib),
         meter: Arc::clone(&config.meter),
+        quota: Arc::default(),
     });
     let (ready, store) = oneshot::channel();
     let (ended, end) = oneshot::channel();

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use atsign_protocol::verb::{Batch, Delete, Deleted, Notifying, Subject, Update};
-use atsign_protocol::{AtError, Command};
+use atsign_protocol::{AtError, Command, ErrorCode};
 use serde::Serialize;
 use tokio::io::AsyncWrite;
 
@@ -29,7 +29,7 @@ struct Item {
 #[serde(untagged)]
 enum Response {
     Data { data: Option<String> },
-    Error { error_code: &'static str, error_message: &'static str },
+    Error { error_code: &'static str, error_message: String },
 }
 
 pub(super) async fn batch<S, T>(
@@ -65,10 +65,9 @@ where
                 Ok(Answer::Null | Answer::Written | Answer::Prompt | Answer::Nothing) => {
                     Response::Data { data: None }
                 }
-                Err(error) => Response::Error {
-                    error_code: error.code().code(),
-                    error_message: error.code().description(),
-                },
+                Err(error) => {
+                    Response::Error { error_code: error.code().code(), error_message: message(&error) }
+                }
             };
             // Texts and a number always serialise.
             writer.push(&serde_json::to_vec(&Item { id, response }).unwrap_or_default()).await?;
@@ -76,6 +75,16 @@ where
     }
     writer.push(b"]").await?;
     Ok(Ok(Answer::Written))
+}
+
+/// The standard description alone, as the reference server has it; of what is against a limit or a rule of the store also
+/// which, for the code does not tell.
+fn message(error: &AtError) -> String {
+    let description = error.code().description();
+    match error.code() {
+        ErrorCode::BufferOverflow | ErrorCode::IllegalState => format!("{description} : {}", error.message()),
+        _ => description.to_owned(),
+    }
 }
 
 async fn execute<S: Store>(

@@ -85,6 +85,7 @@ async fn block<S: Store>(server: &AtServer<S>, client: &Client, config: Config) 
         operation: Operation::UpdateAll,
         committed: false,
         by: server.at_sign.to_string(),
+        rationed: false,
     };
     server.store.commit(change, server.now()).await?;
     if let Config::Block(at_signs) = &config {

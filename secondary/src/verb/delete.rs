@@ -47,7 +47,8 @@ async fn delete_key<S: Store>(
     let change = Change::Delete { key: name, committed: committed && key.is_committed() };
     let id = match of_change(&server.at_sign, key, NotifyOperation::Delete, &server.settings, now) {
         Some(notification) => {
-            let posting = Posting { notification, change: Some(change), tells_of_change: true };
+            let posting =
+                Posting { notification, change: Some(change), tells_of_change: true, rationed: false };
             server.store.post(posting, now).await?.commit
         }
         None => server.store.commit(change, now).await?,
@@ -66,6 +67,7 @@ async fn delete_secret<S: Store>(server: &AtServer<S>) -> Result<Answer, AtError
         operation: Operation::UpdateAll,
         committed: false,
         by: server.at_sign.to_string(),
+        rationed: false,
     };
     server.store.commit(mark, now).await?;
     server.store.commit(Change::Delete { key: key::CRAM_SECRET.to_owned(), committed: false }, now).await?;

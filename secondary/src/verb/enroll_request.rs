@@ -88,7 +88,7 @@ pub(super) async fn request<S: Store>(
         let ends = now.saturating_add(server.settings.behaviour.enrollment_ttl);
         let change = enrollments::change(server, &id, &enrollment, Some(ends))?;
         let notification = notifications::of_enrollment(&server.at_sign, &id, &enrollment, now);
-        let posting = Posting { notification, change: Some(change), tells_of_change: false };
+        let posting = Posting { notification, change: Some(change), tells_of_change: false, rationed: false };
         server.store.post(posting, now).await?;
     }
     tracing::info!(enrollment = id, state = enrollment.approval.state.name(), "an enrollment was requested");

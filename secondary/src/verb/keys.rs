@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use atsign_protocol::enrollment::{encryption_key_name, self_key_name};
 use atsign_protocol::verb::{Keys, KeysKind, NewKey};
-use atsign_protocol::{Access, AtError, AtKey, ErrorCode, MetadataChange, Permission};
+use atsign_protocol::{Access, AtError, AtKey, ErrorCode, Permission};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::AsyncWrite;
@@ -68,7 +68,7 @@ async fn put<S: Store>(server: &AtServer<S>, access: &Arc<Access>, new: NewKey) 
         encryption_key_name: new.encryption_key_name,
     };
     let json = serde_json::to_string(&stored).unwrap_or_default();
-    enrollments::put(server, name, json, MetadataChange::default()).await?;
+    enrollments::put_rationed(server, name, json).await?;
     Ok(Answer::text("-1"))
 }
 

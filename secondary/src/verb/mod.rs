@@ -37,7 +37,7 @@ use tokio::io::AsyncWrite;
 
 use crate::atserver::AtServer;
 use crate::session::{Answer, Client, Writer};
-use crate::store::{Store, StoreError};
+use crate::store::{Exceeded, Store, StoreError};
 
 /// Does what a command asks for. The outer error is the client's connection, lost in the middle of a long answer.
 pub(crate) async fn execute<S, T>(
@@ -90,6 +90,10 @@ impl From<StoreError> for AtError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Refused(why) => Self::new(ErrorCode::IllegalState, why),
+            StoreError::OverLimit(limit @ Exceeded::ValueBytes { .. }) => {
+                Self::new(ErrorCode::BufferOverflow, limit.to_string()).and_stay()
+            }
+            StoreError::OverLimit(limit) => Self::new(ErrorCode::IllegalState, limit.to_string()),
             StoreError::Unavailable(why) => {
                 tracing::warn!(%why, "a command found the store unavailable");
                 Self::new(ErrorCode::DataStore, "the store is not available now, try again later")

@@ -61,7 +61,7 @@ pub(super) async fn send<S: Store>(
     if recipient != *own {
         (notification.kind, notification.status) = (Kind::Sent, Status::Queued);
     }
-    let posting = Posting { notification, change: None, tells_of_change: false };
+    let posting = Posting { notification, change: None, tells_of_change: false, rationed: true };
     server.store.post(posting, now).await?;
     Ok(id)
 }
@@ -109,7 +109,7 @@ pub(super) async fn receive<S: Store>(
         Some(copy) => copies::change_of(server, &copy, &notification).await?,
         None => None,
     };
-    let posting = Posting { notification, change, tells_of_change: false };
+    let posting = Posting { notification, change, tells_of_change: false, rationed: true };
     server.store.post(posting, now).await?;
     Ok(Answer::text("success"))
 }

@@ -46,6 +46,7 @@ async fn store<S: Store>(
         operation: Operation::UpdateAll,
         committed: false,
         by: server.at_sign.to_string(),
+        rationed: false,
     };
     server.store.commit(change, server.now()).await?;
     Ok(())

@@ -1,7 +1,7 @@
 //! `update`, `update:json` and `update:meta` (reference page sections 2.9 and 2.10).
 
 use atsign_protocol::verb::{NotifyOperation, Subject, Update, UpdateMeta};
-use atsign_protocol::{AtError, AtKey, AtSign, ErrorCode, Intent, MetadataChange, key};
+use atsign_protocol::{AtError, AtKey, AtSign, ErrorCode, Intent, key};
 
 use crate::atserver::AtServer;
 use crate::notifications::of_change;
@@ -15,6 +15,8 @@ pub(super) async fn update<S: Store>(
     update: Update,
 ) -> Result<Answer, AtError> {
     let Update { uncommitted, key, metadata, value } = update;
+    // Whoever is over a limit must still be able to come in.
+    let rationed = !matches!(key, Subject::PkamPublicKey);
     let (key, committed) = match key {
         Subject::PkamPublicKey => (key::PKAM_PUBLIC_KEY.to_owned(), false),
         Subject::Key(key) => storable(&key, &server.at_sign)?,
@@ -23,7 +25,10 @@ pub(super) async fn update<S: Store>(
         }
     };
     client.authorize("update", Intent::Write, &key)?;
-    put(server, key, Some(value), metadata, Operation::UpdateAll, committed && !uncommitted).await
+    let (operation, committed) = (Operation::UpdateAll, committed && !uncommitted);
+    let by = server.at_sign.to_string();
+    let change = Change::Put { key, value: Some(value), metadata, operation, committed, by, rationed };
+    put(server, change).await
 }
 
 pub(super) async fn update_meta<S: Store>(
@@ -34,7 +39,9 @@ pub(super) async fn update_meta<S: Store>(
     let UpdateMeta { uncommitted, key, metadata } = update;
     let (key, committed) = storable(&key, &server.at_sign)?;
     client.authorize("update", Intent::Write, &key)?;
-    put(server, key, None, metadata, Operation::UpdateMeta, committed && !uncommitted).await
+    let (operation, committed) = (Operation::UpdateMeta, committed && !uncommitted);
+    let by = server.at_sign.to_string();
+    put(server, Change::Put { key, value: None, metadata, operation, committed, by, rationed: true }).await
 }
 
 /// The name to store a key by, and whether the commit log has it.
@@ -50,24 +57,15 @@ fn storable(key: &AtKey, own: &AtSign) -> Result<(String, bool), AtError> {
     Ok((key.to_string(), key.is_committed()))
 }
 
-async fn put<S: Store>(
-    server: &AtServer<S>,
-    key: String,
-    value: Option<String>,
-    metadata: MetadataChange,
-    operation: Operation,
-    committed: bool,
-) -> Result<Answer, AtError> {
-    let by = server.at_sign.to_string();
-    let key_name = key.clone();
-    let change = Change::Put { key, value, metadata, operation, committed, by };
+async fn put<S: Store>(server: &AtServer<S>, change: Change) -> Result<Answer, AtError> {
     let now = server.now();
-    let shared = AtKey::parse(&key_name).ok();
+    let shared = AtKey::parse(change.key()).ok();
     let told = shared
         .and_then(|key| of_change(&server.at_sign, &key, NotifyOperation::Update, &server.settings, now));
     let id = match told {
         Some(notification) => {
-            let posting = Posting { notification, change: Some(change), tells_of_change: true };
+            let posting =
+                Posting { notification, change: Some(change), tells_of_change: true, rationed: true };
             server.store.post(posting, now).await?.commit
         }
         None => server.store.commit(change, now).await?,

@@ -18,6 +18,7 @@ mod from;
 mod http;
 mod info;
 mod keys;
+mod limits;
 mod llookup;
 mod lookup;
 mod monitor;

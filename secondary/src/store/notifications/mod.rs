@@ -98,6 +98,8 @@ pub struct Posting {
     pub change: Option<Change>,
     /// Whether the notification tells of that change: it takes value and metadata from it.
     pub tells_of_change: bool,
+    /// Whether the limits of the tier hold for it. What tells of a deletion is never refused.
+    pub rationed: bool,
 }
 
 /// What became of a [`Posting`].

@@ -149,6 +149,7 @@ impl Database {
         let mut commit = -1;
         if let Some(change) = &posting.change
             && self.has_room_for(change, &notification)?
+            && self.keeps_copy(change, &notification)?
         {
             commit = self.apply(change, now)?;
             if let (true, Change::Put { key, .. }) = (posting.tells_of_change, change)
@@ -160,9 +161,31 @@ impl Database {
                 }
             }
         }
+        let rationed = posting.rationed && !matches!(posting.change, Some(Change::Delete { .. }));
+        if rationed {
+            let value = notification.value.as_ref().map_or(0, String::len);
+            self.check_notification((notification.key.len() + value) as u64)?;
+        }
+        if notification.kind == Kind::Sent {
+            self.count_sent(now, !rationed)?;
+        }
         self.insert(&notification)?;
         self.posted += 1;
         Ok(Posted { commit, new: true })
+    }
+
+    /// Whether a copy that another atSign's server tells of keeps to the limits of the tier; where it does not, what is
+    /// told is told all the same.
+    fn keeps_copy(&mut self, change: &Change, notification: &Notification) -> Result<bool, DatabaseError> {
+        let Change::Put { key, value, rationed: true, .. } = change else { return Ok(true) };
+        if notification.kind != Kind::Received || notification.sender == notification.recipient {
+            return Ok(true);
+        }
+        let is_new = self.get_up_to(key, 0)?.is_none();
+        match self.check_put(key, value.as_deref(), is_new) {
+            Err(DatabaseError::OverLimit(_)) => Ok(false),
+            checked => checked.map(|()| true),
+        }
     }
 
     /// Whether a copy may be kept that another atSign's server tells of: there is an end to how much of the store one
