@@ -14,5 +14,9 @@ pub const MEMORY_CAP_REACHED: &str = "MemoryCapReached";
 pub const RESIZE_BLOCKED: &str = "ResizeBlocked";
 /// The tier's pod or storage settings changed; they come with the next rollout.
 pub const POD_SETTINGS_PENDING: &str = "PodSettingsPending";
+/// More is stored than the tier allows: nothing is lost, and nothing more is taken until it fits.
+pub const QUOTA_EXCEEDED: &str = "QuotaExceeded";
+/// The claim has another size than the one that is wanted: it grows, or cannot.
+pub const STORAGE_SIZE_DIFFERS: &str = "StorageSizeDiffers";
 /// The server is stopped because `spec.suspend` says so.
 pub const SUSPENDED: &str = "Suspended";

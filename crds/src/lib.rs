@@ -20,5 +20,5 @@ pub use atsign::{
     RestoreFrom, Storage, Tls,
 };
 pub use backup::{Backup, BackupTarget, S3};
-pub use status::{AtSignStatus, MemoryStatus, StorageStatus};
+pub use status::{AtSignStatus, LimitsStatus, MemoryStatus, Share, StorageStatus};
 pub use tier::{AtSignTier, AtSignTierSpec, Limits, Nfs, PodSettings, TierMemory, TierStorage, WhenNodeFull};

@@ -40,8 +40,12 @@ pub struct AtSignStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<StorageStatus>,
 
-    /// Ready, Reconciling and Stalled say how it goes; MemoryPressure, MemoryCapReached, ResizeBlocked,
-    /// PodSettingsPending and Suspended say what is special. Each has a reason, and a message with the next step.
+    /// What the tier limits, and how much of it is used; the limit of the store stands in storage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsStatus>,
+
+    /// Ready, Reconciling and Stalled say how it goes; MemoryPressure, MemoryCapReached, ResizeBlocked, QuotaExceeded,
+    /// StorageSizeDiffers, PodSettingsPending and Suspended say what is special. Each has a reason, and a message with the next step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -76,7 +80,36 @@ pub struct StorageStatus {
     /// What the store takes, rounded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used: Option<String>,
+    /// What the tier allows to be stored (limits.storageBytes). Where it is not set: as much as the claim holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<String>,
     /// What the claim holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<String>,
+}
+
+/// What the tier limits beside memory and storage. Each stands here only where the tier has a limit for it.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LimitsStatus {
+    /// Open connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<Share>,
+    /// Stored keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<Share>,
+    /// Notifications sent since midnight UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notifications_today: Option<Share>,
+}
+
+/// How much of a limit is used.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Share {
+    /// What is used, rounded up to an eighth of the limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<i64>,
+    /// The limit.
+    pub limit: i64,
 }

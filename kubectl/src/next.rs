@@ -1,7 +1,9 @@
 //! What to do next, as commands that can be copied. Pure: it follows from what the AtSign says.
 
 use atsign_crds::AtSign;
-use atsign_crds::condition::{MEMORY_CAP_REACHED, POD_SETTINGS_PENDING, READY, RESIZE_BLOCKED, SUSPENDED};
+use atsign_crds::condition::{
+    MEMORY_CAP_REACHED, POD_SETTINGS_PENDING, QUOTA_EXCEEDED, READY, RESIZE_BLOCKED, SUSPENDED,
+};
 use atsign_crds::name::PAUSED_ANNOTATION;
 use kube::ResourceExt as _;
 use serde::Serialize;
@@ -44,6 +46,9 @@ pub fn steps(at_sign: &AtSign, flag: &str) -> Vec<Step> {
     if is(POD_SETTINGS_PENDING) {
         steps.push(step("take the tier's new pod settings over now", "atsign restart NAME"));
     }
+    if is(QUOTA_EXCEEDED) {
+        steps.push(step("see tiers with larger limits", "atsign tier NAME"));
+    }
     if is(MEMORY_CAP_REACHED) || is(RESIZE_BLOCKED) {
         steps.push(step("see tiers with more memory", "atsign tier NAME"));
     }
@@ -57,7 +62,7 @@ fn for_reason(reason: &str) -> &'static [(&'static str, &'static str)] {
         "TierNotFound" | "TierNotAllowed" | "OutsideTier" => {
             &[("see the tiers", "atsign tier NAME"), ("choose one of them", "atsign tier NAME TIER")]
         }
-        "NotYetSupported" | "StorageCannotGrow" | "InvalidAtSign" => &[("correct it", "edit atsign NAME")],
+        "NotYetSupported" | "InvalidAtSign" => &[("correct it", "edit atsign NAME")],
         "AtSignTaken" => &[("see who has it", "atsign list -A"), ("delete this one", "delete atsign NAME")],
         "NameTaken" => &[("see what stands in the way", "get deployment,service,pvc,secret,configmap NAME")],
         "ClaimPending" | "ClaimNotFound" | "ClaimOfAnother" => &[

@@ -1,11 +1,14 @@
 //! Conditions in the sense of kstatus: Ready says whether it works, Reconciling and Stalled why it does not yet or never.
 
-use atsign_crds::condition::{POD_SETTINGS_PENDING, READY, RECONCILING, STALLED, SUSPENDED};
+use atsign_crds::condition::{
+    POD_SETTINGS_PENDING, QUOTA_EXCEEDED, READY, RECONCILING, STALLED, STORAGE_SIZE_DIFFERS, SUSPENDED,
+};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 /// The conditions that are written here; others in the list have other writers.
-pub const OURS: [&str; 5] = [READY, RECONCILING, STALLED, SUSPENDED, POD_SETTINGS_PENDING];
+pub const OURS: [&str; 7] =
+    [READY, RECONCILING, STALLED, SUSPENDED, POD_SETTINGS_PENDING, QUOTA_EXCEEDED, STORAGE_SIZE_DIFFERS];
 /// Longest message that a condition takes.
 const LONGEST: usize = 32_768;
 
@@ -58,10 +61,11 @@ impl Progress {
     }
 }
 
-/// The conditions for `progress` at this generation; times are kept where the status of a condition is.
+/// The conditions for `progress` at this generation, with those that are `special`; times are kept where the status of a
+/// condition is.
 pub fn conditions(
     progress: &Progress,
-    pending: Option<&Because>,
+    special: Vec<(&'static str, Because)>,
     previous: &[Condition],
     generation: Option<i64>,
     now: Timestamp,
@@ -80,9 +84,7 @@ pub fn conditions(
     if let Progress::Suspended(_) = progress {
         wanted.push((SUSPENDED, true, because.clone()));
     }
-    if let Some(pending) = pending {
-        wanted.push((POD_SETTINGS_PENDING, true, pending.clone()));
-    }
+    wanted.extend(special.into_iter().map(|(type_, because)| (type_, true, because)));
     wanted
         .into_iter()
         .map(|(type_, is, because)| condition(type_, is, &because, previous, generation, now))
@@ -131,22 +133,32 @@ mod tests {
     #[test]
     fn a_time_changes_with_the_status_only() {
         let waiting = Progress::Reconciling(Because::new("ServerStarting", "a"));
-        let first = conditions(&waiting, None, &[], Some(1), at(100));
+        let first = conditions(&waiting, Vec::new(), &[], Some(1), at(100));
         let other_reason = Progress::Reconciling(Because::new("Unschedulable", "b"));
-        let second = conditions(&other_reason, None, &first, Some(2), at(200));
+        let second = conditions(&other_reason, Vec::new(), &first, Some(2), at(200));
         assert_eq!(of(&second, READY).last_transition_time.0, at(100));
         assert_eq!(of(&second, READY).reason, "Unschedulable");
         assert_eq!(of(&second, READY).observed_generation, Some(2));
-        let third =
-            conditions(&Progress::Ready(Because::new("ServerReady", "c")), None, &second, Some(2), at(300));
+        let third = conditions(
+            &Progress::Ready(Because::new("ServerReady", "c")),
+            Vec::new(),
+            &second,
+            Some(2),
+            at(300),
+        );
         assert_eq!(of(&third, READY).last_transition_time.0, at(300));
         assert_eq!(of(&third, STALLED).last_transition_time.0, at(100));
     }
 
     #[test]
     fn abnormal_conditions_are_true_only_when_something_is() {
-        let stalled =
-            conditions(&Progress::Stalled(Because::new("TierNotFound", "x")), None, &[], Some(1), at(1));
+        let stalled = conditions(
+            &Progress::Stalled(Because::new("TierNotFound", "x")),
+            Vec::new(),
+            &[],
+            Some(1),
+            at(1),
+        );
         assert_eq!(of(&stalled, STALLED).status, "True");
         assert_eq!(of(&stalled, RECONCILING).status, "False");
         assert_eq!(of(&stalled, READY).status, "False");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use atsign_crds::condition::QUOTA_EXCEEDED;
 use atsign_crds::{AtSign, AtSignTier};
 use atsign_protocol::Usage;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -134,7 +135,7 @@ pub async fn dereference(context: &Context, at_sign: &AtSign) -> Result<Observed
         } else {
             None
         },
-        usage: context.usage.of(&pods).await,
+        usage: context.usage.of(&pods, limits_in_force(at_sign, &tiers), is_over_limit(at_sign)).await,
         claim,
         volume,
         static_volume,
@@ -167,6 +168,22 @@ fn rivals(stores: &Stores, at_sign: &AtSign) -> Vec<Rival> {
             })
         })
         .collect()
+}
+
+/// Names the limits that may be in force: they change with the AtSign and with its tier.
+fn limits_in_force(at_sign: &AtSign, tiers: &[AtSignTier]) -> String {
+    let concerned = tiers.iter().filter(|tier| match &at_sign.spec.tier {
+        Some(named) => tier.name_any() == *named,
+        None => tier.spec.default == Some(true),
+    });
+    let generation = |tier: &AtSignTier| tier.metadata.generation.unwrap_or_default();
+    let tiers: Vec<_> = concerned.map(|tier| format!("{}={}", tier.name_any(), generation(tier))).collect();
+    format!("{} {}", at_sign.metadata.generation.unwrap_or_default(), tiers.join(" "))
+}
+
+fn is_over_limit(at_sign: &AtSign) -> bool {
+    let conditions = at_sign.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    conditions.iter().any(|condition| condition.type_ == QUOTA_EXCEEDED && condition.status == "True")
 }
 
 async fn namespace_labels(

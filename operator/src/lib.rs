@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod names;
 pub mod options;
 pub mod pod_problem;
+pub mod quota;
 pub mod reconcile;
 pub mod status;
 pub mod telemetry;

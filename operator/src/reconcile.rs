@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use atsign_crds::condition::READY;
+use atsign_crds::condition::{QUOTA_EXCEEDED, READY};
 use atsign_crds::name::PAUSED_ANNOTATION;
 use atsign_crds::{AtSign, AtSignStatus};
 use jiff::{SignedDuration, Timestamp};
@@ -29,6 +29,8 @@ const REFUSED: Duration = Duration::from_secs(30);
 const PASSES: Duration = Duration::from_secs(2);
 /// How soon an AtSign that waits for something is looked at again, though its objects are watched.
 const WAITING: Duration = Duration::from_mins(1);
+/// How soon one that is over a limit is asked again what it uses: who deletes wants to see that it fits.
+const OVER_LIMIT: Duration = Duration::from_secs(30);
 /// How soon a new server is asked again whether its owner has logged in: who just did wants to see it.
 const NEW: Duration = Duration::from_secs(20);
 /// How long a server is new.
@@ -145,6 +147,9 @@ fn next_look(status: &AtSignStatus, resync: Duration, now: Timestamp) -> Duratio
     let Some(ready) = status.conditions.iter().find(|condition| condition.type_ == READY) else {
         return WAITING;
     };
+    if status.conditions.iter().any(|condition| condition.type_ == QUOTA_EXCEEDED) {
+        return OVER_LIMIT.min(resync);
+    }
     let is_new = now.duration_since(ready.last_transition_time.0) < NEW_FOR;
     match (ready.status.as_str(), ready.reason.as_str()) {
         ("True", _) if is_new && status.activated != Some(true) => NEW.min(resync),

@@ -1,6 +1,6 @@
 //! What is said of an AtSign. Pure: [`update_status`](crate::update_status) writes it.
 
-use atsign_crds::condition::READY;
+use atsign_crds::condition::{POD_SETTINGS_PENDING, QUOTA_EXCEEDED, READY, STORAGE_SIZE_DIFFERS};
 use atsign_crds::{AtSign, AtSignStatus, StorageStatus, quantity};
 use atsign_protocol::Usage;
 use jiff::Timestamp;
@@ -10,6 +10,7 @@ use crate::build::{Applied, Resources, template};
 use crate::condition::{self, Because, Progress};
 use crate::dereference::Observed;
 use crate::pod_problem;
+use crate::quota;
 use crate::validate::Server;
 
 /// What stands for the tier where there is no AtSignTier.
@@ -28,17 +29,14 @@ pub fn status(at_sign: &AtSign, outcome: &Outcome<'_>, now: Timestamp) -> AtSign
     let previous = at_sign.status.clone().unwrap_or_default();
     let generation = at_sign.metadata.generation;
     match outcome {
-        Outcome::Not(progress) => {
-            let pending = None;
-            AtSignStatus {
-                observed_generation: generation,
-                conditions: condition::conditions(progress, pending, &previous.conditions, generation, now),
-                ..previous
-            }
-        }
+        Outcome::Not(progress) => AtSignStatus {
+            observed_generation: generation,
+            conditions: condition::conditions(progress, Vec::new(), &previous.conditions, generation, now),
+            ..previous
+        },
         Outcome::Applied(server, observed, applied) => {
             let progress = progress(server, observed, applied);
-            let pending = applied.pod_settings_pending.then(|| pending(server));
+            let special = special(server, observed, applied, &previous);
             let address = match progress {
                 Progress::Ready(_) => Some(server.address.clone()),
                 _ => previous.address,
@@ -51,14 +49,9 @@ pub fn status(at_sign: &AtSign, outcome: &Outcome<'_>, now: Timestamp) -> AtSign
                 address,
                 activated: usage.map(|usage| usage.activated).or(previous.activated),
                 memory: None,
-                storage: Some(storage(observed, applied, usage, previous.storage)),
-                conditions: condition::conditions(
-                    &progress,
-                    pending.as_ref(),
-                    &previous.conditions,
-                    generation,
-                    now,
-                ),
+                storage: Some(storage(server, observed, applied, usage, previous.storage)),
+                limits: quota::status(&server.limits, usage, previous.limits.as_ref()),
+                conditions: condition::conditions(&progress, special, &previous.conditions, generation, now),
             }
         }
     }
@@ -90,7 +83,7 @@ fn progress(server: &Server, observed: &Observed, applied: &Resources<Applied>) 
             Progress::Reconciling(Because::new("Suspending", "waiting until the pod has ended"))
         };
     }
-    if is_available(&applied.deployment) {
+    if is_available(&applied.deployment, observed.deployment.as_ref()) {
         let message = format!("{} is served at {}:{}", server.at_sign, server.host, template::PORT);
         return Progress::Ready(Because::new("ServerReady", message));
     }
@@ -102,12 +95,17 @@ fn progress(server: &Server, observed: &Observed, applied: &Resources<Applied>) 
     )
 }
 
-/// Whether the one pod of this very template answers.
-fn is_available(deployment: &Deployment) -> bool {
+/// Whether the one pod of this very template answers. A new label or annotation counts as a generation too, and has
+/// nothing to do with the pod: `before` says whether there was more to it.
+fn is_available(deployment: &Deployment, before: Option<&Deployment>) -> bool {
     let Some(status) = &deployment.status else { return false };
-    let observed =
-        status.observed_generation.is_some() && status.observed_generation == deployment.metadata.generation;
-    observed
+    let is_observed = |deployment: &Deployment| {
+        let status = deployment.status.as_ref();
+        let observed = status.and_then(|status| status.observed_generation);
+        observed.is_some() && observed == deployment.metadata.generation
+    };
+    let same = before.is_some_and(|before| is_observed(before) && before.spec == deployment.spec);
+    (same || is_observed(deployment))
         && status.available_replicas.unwrap_or_default() >= 1
         && status.updated_replicas.unwrap_or_default() >= 1
 }
@@ -123,7 +121,34 @@ fn pending(server: &Server) -> Because {
     )
 }
 
+/// What is special, beside how it goes.
+fn special(
+    server: &Server,
+    observed: &Observed,
+    applied: &Resources<Applied>,
+    previous: &AtSignStatus,
+) -> Vec<(&'static str, Because)> {
+    let tier = server
+        .tier
+        .as_ref()
+        .map_or_else(|| "the built-in tier".to_owned(), |tier| format!("AtSignTier {tier}"));
+    let exceeded = match &observed.usage {
+        Some(usage) => quota::exceeded(&server.limits, usage, &tier),
+        // A server that does not answer just now has not become smaller.
+        None => quota::standing(&server.limits, &previous.conditions),
+    };
+    [
+        (POD_SETTINGS_PENDING, applied.pod_settings_pending.then(|| pending(server))),
+        (QUOTA_EXCEEDED, exceeded),
+        (STORAGE_SIZE_DIFFERS, server.size_differs.clone()),
+    ]
+    .into_iter()
+    .filter_map(|(type_, because)| Some((type_, because?)))
+    .collect()
+}
+
 fn storage(
+    server: &Server,
     observed: &Observed,
     applied: &Resources<Applied>,
     usage: Option<&Usage>,
@@ -131,10 +156,16 @@ fn storage(
 ) -> StorageStatus {
     let claim = applied.claim.as_ref().or(observed.claim.as_ref());
     let capacity = claim.and_then(|claim| claim.status.as_ref()?.capacity.as_ref()?.get("storage").cloned());
-    let used = usage.map(|usage| quantity::display(to_a_doubling(usage.store_bytes)));
+    let previous = previous.unwrap_or_default();
+    let limit = server.limits.storage_bytes;
+    let used = usage.map(|usage| match limit {
+        Some(limit) => quota::storage_used(usage.store_bytes, limit, previous.used.as_deref()),
+        None => quantity::display(to_a_doubling(usage.store_bytes)),
+    });
     StorageStatus {
         capacity: capacity.map(|capacity| capacity.0),
-        used: used.or(previous.unwrap_or_default().used),
+        used: used.or(previous.used),
+        limit: limit.map(|limit| quantity::display(limit.unsigned_abs())),
     }
 }
 

@@ -12,23 +12,34 @@ use crate::memory::admin;
 
 /// How old an answer may be.
 const FRESH: Duration = Duration::from_mins(5);
-/// How old it may be while the owner has not logged in: who is waiting to see it should not wait long.
-const FRESH_BEFORE_ACTIVATION: Duration = Duration::from_secs(15);
+/// How old it may be while somebody waits to see it change: the owner has not logged in, or is over a limit.
+const FRESH_WHILE_AWAITED: Duration = Duration::from_secs(15);
 
 /// What each pod said last, by its UID.
 #[derive(Debug, Default)]
 pub struct UsageCache {
-    answers: Mutex<HashMap<String, (Instant, Option<Usage>)>>,
+    answers: Mutex<HashMap<String, Answer>>,
+}
+
+/// What a pod said, when, and by which limits it was judged.
+#[derive(Clone, Debug)]
+struct Answer {
+    asked: Instant,
+    usage: Option<Usage>,
+    judged_by: String,
 }
 
 impl UsageCache {
-    /// What the one ready pod says; from memory, while that is fresh. No answer is no error.
-    pub async fn of(&self, pods: &[Pod]) -> Option<Usage> {
+    /// What the one ready pod says; from memory, while that is fresh. No answer is no error. `judged_by`: names the limits
+    /// that it is compared with; with others it is asked anew. `awaited`: somebody waits for it to change.
+    pub async fn of(&self, pods: &[Pod], judged_by: String, awaited: bool) -> Option<Usage> {
         let pod = pods.iter().find(|pod| is_ready(pod))?;
         let uid = pod.uid()?;
-        if let Some((asked, usage)) = self.remembered(&uid) {
-            let activated = usage.as_ref().is_some_and(|usage| usage.activated);
-            if asked.elapsed() < if activated { FRESH } else { FRESH_BEFORE_ACTIVATION } {
+        if let Some(Answer { asked, usage, .. }) =
+            self.remembered(&uid).filter(|answer| answer.judged_by == judged_by)
+        {
+            let awaited = awaited || usage.as_ref().is_none_or(|usage| !usage.activated);
+            if asked.elapsed() < if awaited { FRESH_WHILE_AWAITED } else { FRESH } {
                 return usage;
             }
         }
@@ -42,12 +53,12 @@ impl UsageCache {
         };
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         // Of pods that are gone nobody asks again.
-        answers.retain(|_, (asked, _)| asked.elapsed() < 2 * FRESH);
-        answers.insert(uid, (Instant::now(), usage.clone()));
+        answers.retain(|_, answer| answer.asked.elapsed() < 2 * FRESH);
+        answers.insert(uid, Answer { asked: Instant::now(), usage: usage.clone(), judged_by });
         usage
     }
 
-    fn remembered(&self, uid: &str) -> Option<(Instant, Option<Usage>)> {
+    fn remembered(&self, uid: &str) -> Option<Answer> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).get(uid).cloned()
     }
 }

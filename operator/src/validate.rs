@@ -2,12 +2,13 @@
 
 mod claim;
 mod names_taken;
+mod quota;
 mod secrets;
 mod tier;
 
 use std::collections::BTreeMap;
 
-use atsign_crds::{AtSign, DeletionPolicy, ExposeType, PodSettings};
+use atsign_crds::{AtSign, DeletionPolicy, ExposeType, Limits, PodSettings};
 use atsign_protocol::at_sign;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -15,9 +16,10 @@ use kube::{Resource as _, ResourceExt as _};
 
 pub use claim::Storage;
 
+use crate::condition::Because;
 use crate::dereference::Observed;
 use crate::leaf::Unfit;
-use crate::memory::ladder::Limits;
+use crate::memory::ladder;
 
 /// The port that clients use where nothing else is said.
 pub const PORT: u16 = 6464;
@@ -106,18 +108,6 @@ pub enum Error {
         "no StorageClass is named and the cluster has no default one; set spec.storage.storageClassName, or mark a class as default (annotation storageclass.kubernetes.io/is-default-class: \"true\")"
     )]
     NoStorageClass,
-    /// The claim should grow and cannot.
-    #[error(
-        "PersistentVolumeClaim {claim} has {has} and cannot grow to {wanted}: its StorageClass does not allow expansion; set storage.size back to {has}, or copy the data to a larger claim and name it in storage.existingClaim"
-    )]
-    StorageCannotGrow {
-        /// The claim.
-        claim: String,
-        /// What it has.
-        has: String,
-        /// What is wanted.
-        wanted: String,
-    },
     /// The Secret of `activation.secretName` is missing.
     #[error(
         "there is no Secret {0} in this namespace; create it: kubectl create secret generic {0} --from-literal=cram=$(openssl rand -hex 64), or remove spec.activation to have one generated"
@@ -170,7 +160,6 @@ impl Error {
             Self::ClaimNotFound(_) => "ClaimNotFound",
             Self::StorageClassNotFound(_) => "StorageClassNotFound",
             Self::NoStorageClass => "NoStorageClass",
-            Self::StorageCannotGrow { .. } => "StorageCannotGrow",
             Self::ActivationSecretNotFound(_) => "ActivationSecretNotFound",
             Self::ActivationSecretInvalid(_) => "ActivationSecretInvalid",
             Self::CertificateNotFound(_) => "CertificateNotFound",
@@ -219,11 +208,15 @@ pub struct Server {
     /// The tier in force; `None` is the built-in one.
     pub tier: Option<String>,
     /// What memory the server starts with, and the most that it may have.
-    pub memory: Limits,
+    pub memory: ladder::Limits,
     /// The tier's settings of pods.
     pub pod: PodSettings,
+    /// What the server enforces.
+    pub limits: Limits,
     /// Where the data is.
     pub storage: Storage,
+    /// Why the claim has another size than the one that is wanted.
+    pub size_differs: Option<Because>,
     /// What becomes of it.
     pub deletion_policy: DeletionPolicy,
     /// No pods, data kept.
@@ -283,9 +276,12 @@ pub fn validate(
             names.push(own);
         }
     }
+    let storage = claim::choose(at_sign, &identity, &tier, observed)?;
     Ok(Server {
         memory: tier.memory,
-        storage: claim::choose(at_sign, &identity, &tier, observed)?,
+        limits: quota::limits(&tier, &storage, observed)?,
+        size_differs: claim::size_differs(at_sign, &tier, observed),
+        storage,
         activation: secrets::activation(at_sign, observed)?,
         tls: secrets::tls(at_sign, observed, &host, now)?,
         tier: tier.name,

@@ -12,7 +12,7 @@ async fn each_refusal_has_a_reason_and_says_what_to_do() {
     for (name, spec) in [
         ("small", json!({"memory": {"default": "6Mi", "cap": "8Mi"}})),
         ("others", json!({"namespaceSelector": {"matchLabels": {"plan": "pro"}}})),
-        ("limited", json!({"limits": {"connections": 5}})),
+        ("roomy", json!({"limits": {"storageBytes": 450_000_000}})),
         ("saved", json!({"backup": {"schedule": "0 3 * * *"}})),
         ("moving", json!({"memory": {"whenNodeFull": "Move"}})),
         ("custom", json!({"allowCustomImage": true})),
@@ -31,12 +31,13 @@ async fn each_refusal_has_a_reason_and_says_what_to_do() {
         )
         .await;
 
+    let cramped = json!({"tier": tier("roomy"), "storage": {"size": "900M"}});
     let table: Vec<(&str, Value, &str, &str)> = vec![
         ("absent", json!({"tier": "nothing"}), "TierNotFound", "kubectl get atsigntiers"),
         ("forbidden", json!({"tier": tier("others")}), "TierNotAllowed", "namespaceSelector"),
         ("large", json!({"tier": tier("small"), "memory": {"default": "12Mi"}}), "OutsideTier", "6Mi to 8Mi"),
         ("huge", json!({"memory": {"cap": "25Mi"}}), "OutsideTier", "the built-in tier"),
-        ("limited", json!({"tier": tier("limited")}), "NotYetSupported", "spec.limits of AtSignTier"),
+        ("cramped", cramped, "OutsideTier", "limits.storageBytes 450000000 needs a claim of 1000000000"),
         ("saved", json!({"tier": tier("saved")}), "NotYetSupported", "spec.backup of AtSignTier"),
         ("moving", json!({"tier": tier("moving")}), "NotYetSupported", "whenNodeFull"),
         ("custom", json!({"tier": tier("custom")}), "NotYetSupported", "allowCustomImage"),
@@ -84,7 +85,7 @@ async fn each_refusal_has_a_reason_and_says_what_to_do() {
         ("taken", json!({}), "NameTaken", "Service taken exists already"),
         ("kept", json!({}), "NameTaken", "PersistentVolumeClaim kept exists already"),
     ];
-    for (name, spec, _, _) in &table {
+    for (name, spec, ..) in &table {
         world.apply("AtSign", name, json!({"spec": spec})).await;
     }
     let operator = world.operator().await;

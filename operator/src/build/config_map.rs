@@ -7,9 +7,11 @@ use crate::authority::Authority;
 use crate::names;
 use crate::validate::Server;
 
-/// Builds it. No limits are sold yet, so the server's own are in force.
+/// Builds it. What the tier does not limit is left to the server's own limits.
 pub fn build(server: &Server, authority: &Authority) -> ConfigMap {
-    let data = [("limits.json".to_owned(), "{}".to_owned()), ("peer-ca.crt".to_owned(), authority.bundle())];
+    // Numbers under fixed names always serialise.
+    let limits = serde_json::to_string(&server.limits).unwrap_or_default();
+    let data = [("limits.json".to_owned(), limits), ("peer-ca.crt".to_owned(), authority.bundle())];
     ConfigMap {
         metadata: metadata(server, &names::config(&server.name)),
         data: Some(data.into()),

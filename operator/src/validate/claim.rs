@@ -8,6 +8,7 @@ use kube::ResourceExt as _;
 
 use super::Error;
 use super::tier::Tier;
+use crate::condition::Because;
 use crate::dereference::Observed;
 use crate::names;
 
@@ -77,17 +78,18 @@ pub(super) fn choose(
             None => Err(Error::ClaimNotFound(claim)),
         };
     }
-    let wanted = own.size.as_deref().and_then(quantity::bytes).unwrap_or(tier.storage);
+    let wanted = wanted(&own, tier);
     if let Some(claim) = &observed.claim {
         belongs(claim, &name, identity)?;
     }
     if let Some(volume) = observed.static_volume.as_ref().filter(|volume| is_of(volume, at_sign)) {
         same_at_sign(volume.annotations().get(names::AT_SIGN), &volume.name_any(), identity)?;
-        return on_export(volume, wanted);
+        // Nobody enforces the size on an export, and Kubernetes resizes only claims of a class.
+        return on_export(volume, observed.claim.as_ref().and_then(requested).unwrap_or(wanted));
     }
     match (&observed.claim, own.storage_class_name.or_else(|| tier.storage_class.clone()), &tier.nfs) {
         (Some(claim), _, _) if class_of(claim).is_some_and(|class| !class.is_empty()) => {
-            grown(claim, wanted, observed)
+            Ok(grown(claim, wanted, observed))
         }
         (_, None, Some(nfs)) => Ok(Storage::Nfs {
             size: wanted,
@@ -155,24 +157,95 @@ fn on_export(volume: &PersistentVolume, size: u64) -> Result<Storage, Error> {
 }
 
 /// What a claim of a StorageClass is, and how large it is to be: it never shrinks, and grows where its class allows.
-fn grown(claim: &PersistentVolumeClaim, wanted: u64, observed: &Observed) -> Result<Storage, Error> {
+fn grown(claim: &PersistentVolumeClaim, wanted: u64, observed: &Observed) -> Storage {
+    let has = requested(claim).unwrap_or(wanted);
+    let size = if expands(claim, observed) { wanted.max(has) } else { has };
     let spec = claim.spec.clone().unwrap_or_default();
     let class = spec.storage_class_name.unwrap_or_default();
-    let has = spec.resources.and_then(|resources| resources.requests?.get("storage").cloned());
-    let has = has.and_then(|has| quantity::bytes(&has.0)).unwrap_or(wanted);
-    let grows = observed
-        .storage_classes
-        .iter()
-        .any(|known| known.name_any() == class && known.allow_volume_expansion == Some(true));
-    if wanted > has && !grows {
-        return Err(Error::StorageCannotGrow {
-            claim: claim.name_any(),
-            has: quantity::display(has),
-            wanted: quantity::display(wanted),
-        });
-    }
     let access_mode = spec.access_modes.and_then(|modes| modes.first().cloned()).unwrap_or_default();
-    Ok(Storage::Class { size: wanted.max(has), class, access_mode })
+    Storage::Class { size, class, access_mode }
+}
+
+/// Why the claim that is there has another size than the one that is wanted. The server goes on with what it has.
+pub(super) fn size_differs(at_sign: &AtSign, tier: &Tier, observed: &Observed) -> Option<Because> {
+    let claim = observed.claim.as_ref()?;
+    let own = at_sign.spec.storage.clone().unwrap_or_default();
+    if own.existing_claim.is_some() || class_of(claim).is_none_or(str::is_empty) {
+        return None;
+    }
+    let (wanted, has) = (wanted(&own, tier), requested(claim)?);
+    let (name, class) = (claim.name_any(), class_of(claim).unwrap_or_default());
+    let (display_has, display_wanted) = (quantity::display(has), quantity::display(wanted));
+    if wanted < has {
+        return Some(Because::new(
+            "CannotShrink",
+            format!(
+                "PersistentVolumeClaim {name} has {display_has} and {display_wanted} is wanted: Kubernetes cannot shrink a volume, so it stays as it is"
+            ),
+        ));
+    }
+    if wanted > has && !expands(claim, observed) {
+        return Some(Because::new(
+            "ClassDoesNotExpand",
+            format!(
+                "PersistentVolumeClaim {name} has {display_has} and cannot grow to {display_wanted}: StorageClass {class} does not allow expansion; have allowVolumeExpansion set there if its provisioner can, or copy the data to a larger claim and name it in spec.storage.existingClaim; until then the server goes on with {display_has}"
+            ),
+        ));
+    }
+    let capacity = capacity(claim)?;
+    (capacity < wanted).then(|| growing(claim, capacity, wanted))
+}
+
+/// How far a claim has come that grows.
+fn growing(claim: &PersistentVolumeClaim, capacity: u64, wanted: u64) -> Because {
+    let sizes = format!("from {} to {}", quantity::display(capacity), quantity::display(wanted));
+    let conditions =
+        claim.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let is = |type_: &str| {
+        conditions.iter().find(|condition| condition.type_ == type_ && condition.status == "True")
+    };
+    let said =
+        |message: &Option<String>| message.as_deref().map_or(String::new(), |text| format!(": {text}"));
+    for type_ in ["ControllerResizeError", "NodeResizeError"] {
+        if let Some(error) = is(type_) {
+            return Because::new(
+                "ResizeFailed",
+                format!("the volume does not grow {sizes}{}", said(&error.message)),
+            );
+        }
+    }
+    if is("FileSystemResizePending").is_some() {
+        return Because::new(
+            "FileSystemResizePending",
+            format!(
+                "the volume has grown {sizes}, its file system grows when the node does so; if that needs a pod to start anew: kubectl atsign restart {}",
+                claim.name_any()
+            ),
+        );
+    }
+    Because::new("Resizing", format!("the volume grows {sizes}"))
+}
+
+/// The bytes that are wanted: the AtSign's own, else the tier's.
+fn wanted(own: &atsign_crds::Storage, tier: &Tier) -> u64 {
+    own.size.as_deref().and_then(quantity::bytes).unwrap_or(tier.storage)
+}
+
+/// The bytes that a claim asks for.
+fn requested(claim: &PersistentVolumeClaim) -> Option<u64> {
+    let requests = claim.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?;
+    quantity::bytes(&requests.get("storage")?.0)
+}
+
+/// The bytes that a claim has, once it is bound.
+pub(super) fn capacity(claim: &PersistentVolumeClaim) -> Option<u64> {
+    quantity::bytes(&claim.status.as_ref()?.capacity.as_ref()?.get("storage")?.0)
+}
+
+fn expands(claim: &PersistentVolumeClaim, observed: &Observed) -> bool {
+    observed.storage_classes.iter().any(|known| {
+        Some(known.name_any().as_str()) == class_of(claim) && known.allow_volume_expansion == Some(true)
+    })
 }
 
 fn class_of(claim: &PersistentVolumeClaim) -> Option<&str> {

@@ -28,6 +28,19 @@ pub(super) struct Tier {
     pub(super) nfs: Option<atsign_crds::Nfs>,
     /// Settings of pods.
     pub(super) pod: PodSettings,
+    /// What the server enforces.
+    pub(super) limits: atsign_crds::Limits,
+}
+
+impl Tier {
+    /// The tier in words.
+    pub(super) fn words(&self) -> String {
+        words(self.name.as_deref())
+    }
+}
+
+fn words(name: Option<&str>) -> String {
+    name.map_or_else(|| "the built-in tier".to_owned(), |name| format!("AtSignTier {name}"))
 }
 
 /// Chooses the tier: the one that is named, the default one, or the built-in one.
@@ -45,8 +58,7 @@ pub(super) fn choose(at_sign: &AtSign, observed: &Observed) -> Result<Tier, Erro
     }
     let spec = tier.map(|tier| tier.spec.clone()).unwrap_or_default();
     let name = tier.map(ResourceExt::name_any);
-    let words =
-        name.as_ref().map_or_else(|| "the built-in tier".to_owned(), |name| format!("AtSignTier {name}"));
+    let words = words(name.as_deref());
     let storage = spec.storage.clone().unwrap_or_default();
     Ok(Tier {
         memory: memory(at_sign, &spec.memory.unwrap_or_default(), &words)?,
@@ -54,6 +66,7 @@ pub(super) fn choose(at_sign: &AtSign, observed: &Observed) -> Result<Tier, Erro
         storage_class: storage.storage_class_name,
         nfs: storage.nfs,
         pod: spec.pod.unwrap_or_default(),
+        limits: spec.limits.unwrap_or_default(),
         name,
     })
 }
@@ -94,7 +107,6 @@ fn is_served(tier: &AtSignTier) -> Result<(), Error> {
     let spec = &tier.spec;
     let moves = spec.memory.as_ref().and_then(|memory| memory.when_node_full) == Some(WhenNodeFull::Move);
     let later = [
-        ("limits", spec.limits.is_some()),
         ("backup", spec.backup.is_some()),
         ("memory.whenNodeFull: Move", moves),
         ("allowCustomImage", spec.allow_custom_image == Some(true)),

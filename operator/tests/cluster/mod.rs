@@ -185,7 +185,9 @@ impl World {
     /// The objects of a kind, in the tenants' namespace where they have one.
     pub fn api(&self, kind: &str) -> Api<DynamicObject> {
         match kind {
-            "PersistentVolume" | "AtSignTier" => Api::all_with(self.client.clone(), &resource(kind)),
+            "PersistentVolume" | "AtSignTier" | "StorageClass" => {
+                Api::all_with(self.client.clone(), &resource(kind))
+            }
             _ => Api::namespaced_with(self.client.clone(), &self.namespace, &resource(kind)),
         }
     }
@@ -383,6 +385,7 @@ pub fn resource(kind: &str) -> ApiResource {
         "NetworkPolicy" => ("networking.k8s.io", "v1", "networkpolicies"),
         "Event" => ("events.k8s.io", "v1", "events"),
         "ConfigMap" => ("", "v1", "configmaps"),
+        "StorageClass" => ("storage.k8s.io", "v1", "storageclasses"),
         "PersistentVolume" => ("", "v1", "persistentvolumes"),
         "PersistentVolumeClaim" => ("", "v1", "persistentvolumeclaims"),
         "LimitRange" => ("", "v1", "limitranges"),

@@ -69,6 +69,11 @@ impl Server {
         self.state.changed.notify_waiters();
     }
 
+    /// From now on it says this of itself too.
+    pub fn says(&self, change: impl FnOnce(&mut Usage)) {
+        change(&mut self.state.figures().usage);
+    }
+
     /// The node changed its limit.
     pub fn has(&self, limit: u64) {
         self.state.figures().usage.limit = limit;
