@@ -65,7 +65,7 @@ pub struct MemoryStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used: Option<String>,
     /// Where the recommended size stands: OnPod (the pod has it), Pending (it gets it soon), Blocked (ResizeBlocked
-    /// says why not).
+    /// says why not), Moving (the server is replaced on a node that has room).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<String>,
     /// Why the limit changed last.

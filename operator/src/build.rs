@@ -7,6 +7,7 @@ pub mod config_map;
 pub mod deployment;
 pub mod export;
 pub mod network_policy;
+pub mod other_image;
 pub mod service;
 pub mod storage_job;
 pub mod template;
@@ -77,7 +78,8 @@ pub fn build(
     options: &Options,
     now: Timestamp,
 ) -> Result<Resources<Prepared>, authority::Error> {
-    let (deployment, pod_settings_pending) = deployment::build(server, observed.deployment.as_ref(), options);
+    let (deployment, pod_settings_pending) =
+        deployment::build(server, observed.deployment.as_ref(), observed.asked_to_move.as_ref(), options);
     let tls = match &server.tls {
         Source::Kept(_) => None,
         Source::Generated(name) => Some(tls_secret::build(

@@ -139,6 +139,7 @@ impl Scope {
             )
             .watches_stream(pods, |pod| named_by_labels(&pod))
             .watches(jobs, children, |job| named_by_labels(&job))
+            .reconcile_on(context.fleet.asks_of(self.namespace.clone()))
             .graceful_shutdown_on(stop)
             .run(reconcile, after_failure, context.clone())
             .for_each(|result| {

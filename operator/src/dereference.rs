@@ -17,6 +17,7 @@ use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt as _};
 
 use crate::context::{Context, Stores};
+use crate::memory::moving::Move;
 use crate::names;
 
 /// Why something could not be read.
@@ -80,6 +81,8 @@ pub struct Observed {
     pub pods: Vec<Pod>,
     /// What the server says of itself.
     pub usage: Option<Usage>,
+    /// The rollout that the server's memory asks for.
+    pub asked_to_move: Option<Move>,
 }
 
 /// Reads the AtSign itself. The watch's copy may be older than what this operator wrote last, and then the same would be
@@ -136,6 +139,7 @@ pub async fn dereference(context: &Context, at_sign: &AtSign) -> Result<Observed
             None
         },
         usage: context.usage.of(&pods, limits_in_force(at_sign, &tiers), is_over_limit(at_sign)).await,
+        asked_to_move: context.fleet.asked_to_move(&namespace, &name),
         claim,
         volume,
         static_volume,

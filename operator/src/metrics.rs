@@ -44,6 +44,13 @@ struct Resized {
     cause: &'static str,
 }
 
+/// A move to another node.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Moved {
+    tier: String,
+    outcome: &'static str,
+}
+
 /// Sums over the servers of one tier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryOfTier {
@@ -69,6 +76,7 @@ struct Memory {
     at_cap: Family<OfTier, Gauge>,
     blocked: Family<OfTier, Gauge>,
     resizes: Family<Resized, Counter>,
+    moves: Family<Moved, Counter>,
     requests: Counter,
 }
 
@@ -99,6 +107,11 @@ impl Memory {
             self.blocked.clone(),
         );
         registry.register("memory_resizes", "Changes of memory that were made", self.resizes.clone());
+        registry.register(
+            "memory_moves",
+            "Replacements of servers whose node had no room, by outcome",
+            self.moves.clone(),
+        );
         registry.register(
             "usage_requests",
             "Requests to servers' admin ports about their memory",
@@ -238,6 +251,11 @@ impl Metrics {
         let series = Resized { tier: tier.to_owned(), direction, cause };
         self.memory.resizes.get_or_create(&series).inc();
         self.resize_duration.observe(after.as_secs_f64());
+    }
+
+    /// A server is replaced where its node has no room: `begun`, `arrived`, or `returned` with the memory that it had.
+    pub fn moved(&self, tier: &str, outcome: &'static str) {
+        self.memory.moves.get_or_create(&Moved { tier: tier.to_owned(), outcome }).inc();
     }
 
     /// Whose memory is kept, and sums by tier.

@@ -28,6 +28,8 @@ pub const APPLIED: &str = "atsign.dev/applied";
 pub const AT_SIGN: &str = "atsign.dev/at-sign";
 /// Annotation on a Deployment: the size and pod settings that its template was made with.
 pub const TEMPLATE: &str = "atsign.dev/template";
+/// Annotation on a pod: the move that it came of.
+pub const MOVED: &str = "atsign.dev/moved";
 /// The Secret and the ConfigMap of the operator's own authority.
 pub const AUTHORITY: &str = "atsign-ca";
 /// The Secret of the directory's certificate.

@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 use crate::apply::{self, apply};
 use crate::authority;
 use crate::backoff::jittered;
-use crate::build::build;
+use crate::build::{self, build};
 use crate::condition::{Because, Progress};
 use crate::context::{Context, GuardedAtSign};
 use crate::dereference::{self, dereference};
@@ -137,7 +137,7 @@ async fn serve(context: &Context, at_sign: &AtSign) -> Result<Action, Error> {
         Ok(applied) => applied,
         Err(error) => return Err(blame(context, at_sign, error, now).await),
     };
-    context.fleet.keep(at_sign, &server);
+    context.fleet.keep(at_sign, &server, build::deployment::moved(&applied.deployment));
     let outcome = Outcome::Applied(&server, &observed, &applied);
     let status = update_status(context, at_sign, &outcome, now).await?;
     Ok(Action::requeue(jittered(next_look(&status, context.options.resync, now))))

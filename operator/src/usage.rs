@@ -8,6 +8,7 @@ use atsign_protocol::Usage;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
+use crate::build::template::ADMIN_PORT;
 use crate::memory::admin;
 
 /// How old an answer may be.
@@ -33,7 +34,7 @@ impl UsageCache {
     /// What the one ready pod says; from memory, while that is fresh. No answer is no error. `judged_by`: names the limits
     /// that it is compared with; with others it is asked anew. `awaited`: somebody waits for it to change.
     pub async fn of(&self, pods: &[Pod], judged_by: String, awaited: bool) -> Option<Usage> {
-        let pod = pods.iter().find(|pod| is_ready(pod))?;
+        let pod = pods.iter().find(|pod| is_ready(pod) && has_admin_port(pod))?;
         let uid = pod.uid()?;
         if let Some(Answer { asked, usage, .. }) =
             self.remembered(&uid).filter(|answer| answer.judged_by == judged_by)
@@ -61,6 +62,14 @@ impl UsageCache {
     fn remembered(&self, uid: &str) -> Option<Answer> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).get(uid).cloned()
     }
+}
+
+/// Whether this is our server: others have no admin port.
+fn has_admin_port(pod: &Pod) -> bool {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    containers
+        .flat_map(|container| container.ports.iter().flatten())
+        .any(|port| port.container_port == ADMIN_PORT)
 }
 
 fn is_ready(pod: &Pod) -> bool {

@@ -61,6 +61,11 @@ pub enum Error {
         /// The AtSign's namespace.
         namespace: String,
     },
+    /// The tier does not let an AtSign name its own image.
+    #[error(
+        "spec.image is set, but {0} allows no other image than the operator's; remove it, or choose a tier with allowCustomImage"
+    )]
+    ImageNotAllowed(String),
     /// Memory or storage that the tier does not sell.
     #[error(
         "{field} {value} is outside what {tier} allows ({range}); choose a value inside it, or another tier"
@@ -154,6 +159,7 @@ impl Error {
             Self::AtSignTaken { .. } => "AtSignTaken",
             Self::TierNotFound(_) => "TierNotFound",
             Self::TierNotAllowed { .. } => "TierNotAllowed",
+            Self::ImageNotAllowed(_) => "ImageNotAllowed",
             Self::OutsideTier { .. } => "OutsideTier",
             Self::NameTaken { .. } => "NameTaken",
             Self::ClaimOfAnother { .. } => "ClaimOfAnother",
@@ -209,6 +215,10 @@ pub struct Server {
     pub tier: Option<String>,
     /// What memory the server starts with, and the most that it may have.
     pub memory: ladder::Limits,
+    /// Whether it is replaced where its node has no room for it to grow.
+    pub moves: bool,
+    /// Another server's image, where the AtSign names one.
+    pub image: Option<String>,
     /// The tier's settings of pods.
     pub pod: PodSettings,
     /// What the server enforces.
@@ -279,6 +289,8 @@ pub fn validate(
     let storage = claim::choose(at_sign, &identity, &tier, observed)?;
     Ok(Server {
         memory: tier.memory,
+        moves: tier.moves,
+        image: at_sign.spec.image.clone(),
         limits: quota::limits(&tier, &storage, observed)?,
         size_differs: claim::size_differs(at_sign, &tier, observed),
         storage,
@@ -319,7 +331,6 @@ fn is_served(at_sign: &AtSign) -> Result<(), Error> {
     let later = [
         ("spec.backup", spec.backup.is_some()),
         ("spec.restoreFrom", spec.restore_from.is_some()),
-        ("spec.image", spec.image.is_some()),
         ("spec.expose.type other than ClusterIP", exposed),
         ("spec.tls.issuerRef", spec.tls.as_ref().is_some_and(|tls| tls.issuer_ref.is_some())),
     ];

@@ -4,97 +4,12 @@ mod cluster;
 
 use std::time::Duration;
 
+use cluster::World;
 use cluster::faults::Faults;
 use cluster::node::Does;
 use cluster::server::Server;
-use cluster::{Operator, Pods, World};
+use cluster::story::{HASTY, MI, Story, condition};
 use serde_json::{Value, json};
-
-const MI: u64 = 1 << 20;
-/// Windows that a test can wait for.
-const HASTY: [&str; 6] = [
-    "--memory-grow-cool-down=1",
-    "--memory-shrink-window=6",
-    "--memory-shrink-cool-down=1",
-    "--memory-wait=1",
-    "--memory-deferred-after=1",
-    "--memory-retry-after=600",
-];
-
-/// A world with one AtSign that runs.
-struct Story {
-    world: World,
-    node: Pods,
-    operator: Operator,
-}
-
-impl Story {
-    async fn begin(spec: Value, flags: &[&str]) -> Self {
-        let world = World::new().await;
-        let node = world.node();
-        let name = |flag: &str| flag.split_once('=').map(|(name, _)| name.to_owned());
-        let hasty = HASTY.into_iter().filter(|hasty| !flags.iter().any(|flag| name(flag) == name(hasty)));
-        let flags: Vec<&str> = hasty.chain(flags.iter().copied()).collect();
-        let operator = world.operator_as(Faults::default(), &flags).await;
-        world.apply("AtSign", "alice", json!({"spec": spec})).await;
-        let story = Self { world, node, operator };
-        story.until("alice runs", |status| status["memory"]["used"].is_string()).await;
-        story
-    }
-
-    async fn status(&self) -> Value {
-        self.world.get("AtSign", "alice").await.unwrap_or_default()["status"].clone()
-    }
-
-    /// Waits until the status is as wanted.
-    async fn until(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let deadline = tokio::time::Instant::now() + Duration::from_mins(2);
-        loop {
-            let status = self.status().await;
-            if wanted(&status) {
-                return status;
-            }
-            assert!(
-                tokio::time::Instant::now() < deadline,
-                "not {what}: {status:#}, asked {:?}",
-                self.node.asked()
-            );
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    async fn until_size(&self, size: &str) -> Value {
-        self.until(&format!("at {size}"), |status| status["memory"]["current"] == size).await
-    }
-
-    async fn until_condition(&self, type_: &str, reason: &str) -> Value {
-        let what = format!("{type_}/{reason}");
-        let status = self.until(&what, |status| condition(status, type_)["reason"] == reason).await;
-        condition(&status, type_).clone()
-    }
-
-    async fn until_event(&self, reason: &str) -> Value {
-        let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
-        loop {
-            let events =
-                self.world.api("Event").list(&kube::api::ListParams::default()).await.expect("Events");
-            if let Some(event) = events.iter().find(|event| event.data["reason"] == reason) {
-                return event.data.clone();
-            }
-            assert!(tokio::time::Instant::now() < deadline, "no Event {reason}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    }
-
-    async fn end(self) {
-        self.operator.stop().await;
-    }
-}
-
-fn condition<'a>(status: &'a Value, type_: &str) -> &'a Value {
-    let conditions = status["conditions"].as_array();
-    conditions.and_then(|all| all.iter().find(|found| found["type"] == type_)).unwrap_or(&Value::Null)
-}
 
 #[tokio::test]
 async fn a_server_that_needs_more_gets_the_step_that_fits_and_gives_it_back() {
@@ -138,12 +53,6 @@ async fn at_the_cap_the_status_says_so_and_nobody_spins() {
     assert_eq!(story.operator.faults.writes(), writes, "{:#?}", story.operator.faults.log());
     assert!(story.requests() - requests <= 6, "at most once a second");
     story.end().await;
-}
-
-impl Story {
-    fn requests(&self) -> u64 {
-        self.node.server("alice", Server::requests).expect("a server")
-    }
 }
 
 #[tokio::test]

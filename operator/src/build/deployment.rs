@@ -8,6 +8,7 @@ use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
 
 use super::{metadata, template};
+use crate::memory::moving::Move;
 use crate::options::Options;
 use crate::validate::Server;
 use crate::{drift, names};
@@ -19,13 +20,27 @@ pub struct MadeWith {
     pub memory: u64,
     /// The tier's pod settings.
     pub pod: PodSettings,
+    /// The move that it was made for, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<Move>,
 }
 
-/// Builds it, and says whether the tier's pod settings wait for the next rollout.
-pub fn build(server: &Server, live: Option<&Deployment>, options: &Options) -> (Deployment, bool) {
-    let fresh = MadeWith { memory: server.memory.default, pod: server.pod.clone() };
+/// Builds it, and says whether the tier's pod settings wait for the next rollout. `asked` is the rollout that the server's
+/// memory asks for: it is made once.
+pub fn build(
+    server: &Server,
+    live: Option<&Deployment>,
+    asked: Option<&Move>,
+    options: &Options,
+) -> (Deployment, bool) {
+    let fresh = MadeWith { memory: server.memory.default, pod: server.pod.clone(), moved: None };
     let kept = live.and_then(made_with);
     if let (Some(live), Some(kept), false) = (live, kept, server.suspend) {
+        let done = kept.moved.as_ref().map(|moved| moved.at);
+        if let Some(asked) = asked.filter(|asked| done < Some(asked.at)) {
+            let moved = MadeWith { memory: asked.to, moved: Some(asked.clone()), ..fresh };
+            return (with(server, &moved, options), false);
+        }
         let unchanged = with(server, &kept, options);
         if covers_template(&unchanged, live) {
             let pending = kept.pod != fresh.pod;
@@ -33,6 +48,11 @@ pub fn build(server: &Server, live: Option<&Deployment>, options: &Options) -> (
         }
     }
     (with(server, &fresh, options), false)
+}
+
+/// The move that the Deployment's template is of.
+pub fn moved(live: &Deployment) -> Option<Move> {
+    made_with(live)?.moved
 }
 
 fn made_with(live: &Deployment) -> Option<MadeWith> {

@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::deployment::MadeWith;
+use super::other_image;
 use crate::names;
 use crate::options::Options;
 use crate::validate::Server;
@@ -42,6 +43,9 @@ pub fn build(server: &Server, made_with: &MadeWith, options: &Options) -> PodTem
     if let Some(restart) = &server.restart {
         annotations.insert(RESTART_ANNOTATION.to_owned(), restart.clone());
     }
+    if let Some(moved) = &made_with.moved {
+        annotations.insert(names::MOVED.to_owned(), moved.at.to_string());
+    }
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(labels),
@@ -67,23 +71,21 @@ pub fn build(server: &Server, made_with: &MadeWith, options: &Options) -> PodTem
 }
 
 fn container(server: &Server, memory: u64, options: &Options) -> Container {
+    let ours = server.image.is_none();
+    let (args, env) = if ours {
+        (arguments(server, options), vec![holder()])
+    } else {
+        (other_image::arguments(server), other_image::environment(server, options))
+    };
+    let probe = |path| if ours { probe(path) } else { other_image::probe() };
+    let admin = ours.then(|| port("admin", ADMIN_PORT));
     Container {
         name: CONTAINER.to_owned(),
-        image: Some(options.secondary_image.clone()),
+        image: Some(server.image.clone().unwrap_or_else(|| options.secondary_image.clone())),
         image_pull_policy: Some("IfNotPresent".to_owned()),
-        args: Some(arguments(server, options)),
-        env: Some(vec![EnvVar {
-            name: "ATSIGN_HOLDER_ID".to_owned(),
-            value_from: Some(EnvVarSource {
-                field_ref: Some(ObjectFieldSelector {
-                    field_path: "metadata.uid".to_owned(),
-                    ..ObjectFieldSelector::default()
-                }),
-                ..EnvVarSource::default()
-            }),
-            ..EnvVar::default()
-        }]),
-        ports: Some(vec![port("atprotocol", PORT), port("admin", ADMIN_PORT)]),
+        args: Some(args),
+        env: Some(env),
+        ports: Some(std::iter::once(port("atprotocol", PORT)).chain(admin).collect()),
         resources: Some(resources(memory)),
         resize_policy: Some(["cpu", "memory"].map(resize_in_place).into()),
         // The server answers within moments; how long it may wait for its store is the readiness probe's matter.
@@ -111,6 +113,21 @@ fn container(server: &Server, memory: u64, options: &Options) -> Container {
             mount("admin", "/atsign/admin", true),
         ]),
         ..Container::default()
+    }
+}
+
+/// The pod is who holds the store.
+fn holder() -> EnvVar {
+    EnvVar {
+        name: "ATSIGN_HOLDER_ID".to_owned(),
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector {
+                field_path: "metadata.uid".to_owned(),
+                ..ObjectFieldSelector::default()
+            }),
+            ..EnvVarSource::default()
+        }),
+        ..EnvVar::default()
     }
 }
 

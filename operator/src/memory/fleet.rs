@@ -5,19 +5,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use atsign_crds::AtSign;
 use atsign_crds::condition::{MEMORY_CAP_REACHED, RESIZE_BLOCKED};
+use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::ResourceExt as _;
 use kube::runtime::events::Recorder;
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::Event;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 
 use super::keeper::Keeper;
 use super::ladder::Limits;
+use super::moving::{Move, Moves};
 use super::pod::PodView;
 use super::policy::Policy;
 use super::report::Said;
+use crate::context::GuardedAtSign;
 use crate::metrics::{MemoryOfTier, Metrics};
 use crate::names;
 use crate::status::BUILT_IN_TIER;
@@ -38,6 +42,9 @@ pub(super) struct Wanted {
     pub(super) generation: Option<i64>,
     pub(super) tier: String,
     pub(super) limits: Limits,
+    pub(super) moves: Moves,
+    /// Whether the server says what it needs.
+    pub(super) reports: bool,
 }
 
 /// What a keeper is told, and that there is news.
@@ -62,8 +69,17 @@ pub(super) struct Shared {
     pub(super) connecting: Semaphore,
     pods: Mutex<HashMap<Key, PodView>>,
     gates: Mutex<HashMap<String, Arc<Semaphore>>>,
+    /// The ways out of nodes, for one server at a time.
+    exits: Mutex<HashMap<String, Arc<Semaphore>>>,
+    /// Servers that are to be rolled out with another size.
+    asked: Mutex<HashMap<Key, Move>>,
+    /// Who reconciles them, by namespace.
+    reconcilers: Mutex<Vec<Reconciler>>,
     figures: Mutex<HashMap<Key, Figures>>,
 }
+
+/// Who reconciles the AtSigns of a namespace, or of all.
+type Reconciler = (Option<String>, UnboundedSender<ObjectRef<GuardedAtSign>>);
 
 /// What is counted of one server.
 struct Figures {
@@ -81,11 +97,29 @@ impl Shared {
 
     /// Who passes resizes a pod of this node, a few at a time.
     pub(super) fn gate(&self, node: Option<&str>) -> Arc<Semaphore> {
-        let mut gates = lock(&self.gates);
-        // Nodes come and go; who holds or awaits a permit has the gate in hand.
-        gates.retain(|_, gate| Arc::strong_count(gate) > 1);
-        let gate = gates.entry(node.unwrap_or_default().to_owned());
-        gate.or_insert_with(|| Arc::new(Semaphore::new(self.policy.resizes_per_node.into()))).clone()
+        gate(&self.gates, node.unwrap_or_default(), self.policy.resizes_per_node.into())
+    }
+
+    /// Who passes moves a pod away from this node, one at a time.
+    pub(super) fn exit(&self, node: &str) -> Arc<Semaphore> {
+        gate(&self.exits, node, 1)
+    }
+
+    /// Has a server rolled out with another size. Asked again for the same, it is the same rollout.
+    pub(super) fn ask_to_move(&self, key: &Key, planned: &Move) {
+        lock(&self.asked).insert(key.clone(), planned.clone());
+        let (namespace, name) = key;
+        let at_sign = ObjectRef::new(name).within(namespace);
+        for (scope, reconciler) in lock(&self.reconcilers).iter() {
+            if scope.as_deref().is_none_or(|scope| scope == namespace.as_ref()) {
+                // Nobody reconciles any more: whoever is operator next decides again.
+                let _ = reconciler.unbounded_send(at_sign.clone());
+            }
+        }
+    }
+
+    pub(super) fn ask_no_more(&self, key: &Key) {
+        lock(&self.asked).remove(key);
     }
 
     pub(super) fn count(&self, key: &Key, tier: &str, pod: Option<&PodView>, need: u64, said: &Said) {
@@ -132,13 +166,28 @@ impl Fleet {
             connecting: Semaphore::new(CONNECTING),
             pods: Mutex::default(),
             gates: Mutex::default(),
+            exits: Mutex::default(),
+            asked: Mutex::default(),
+            reconcilers: Mutex::default(),
             figures: Mutex::default(),
         };
         Self { shared: Arc::new(shared), kept: Mutex::default() }
     }
 
-    /// Keeps the memory of `at_sign`, as it is wanted now.
-    pub fn keep(&self, at_sign: &AtSign, server: &Server) {
+    /// The rollout that a server's memory asks for, if it asks for one.
+    pub fn asked_to_move(&self, namespace: &str, name: &str) -> Option<Move> {
+        lock(&self.shared.asked).get(&key(namespace, name)).cloned()
+    }
+
+    /// The AtSigns of a namespace, or of all, that ask to be reconciled for the sake of their memory.
+    pub fn asks_of(&self, namespace: Option<String>) -> UnboundedReceiver<ObjectRef<GuardedAtSign>> {
+        let (sender, receiver) = unbounded();
+        lock(&self.shared.reconcilers).push((namespace, sender));
+        receiver
+    }
+
+    /// Keeps the memory of `at_sign`, as it is wanted now; `last` is the move that its Deployment is of.
+    pub fn keep(&self, at_sign: &AtSign, server: &Server, last: Option<Move>) {
         let key = key(&server.namespace, &server.name);
         let wanted = Wanted {
             namespace: server.namespace.clone(),
@@ -147,7 +196,12 @@ impl Fleet {
             generation: at_sign.metadata.generation,
             tier: server.tier.clone().unwrap_or_else(|| BUILT_IN_TIER.to_owned()),
             limits: server.memory,
+            moves: Moves { allowed: server.moves, last },
+            reports: server.image.is_none(),
         };
+        if let Some(last) = &wanted.moves.last {
+            lock(&self.shared.asked).retain(|asked, planned| *asked != key || planned.at > last.at);
+        }
         let mut kept = lock(&self.kept);
         if let Some(kept) = kept.get(&key) {
             let mut before = lock(&kept.post.wanted);
@@ -170,6 +224,7 @@ impl Fleet {
         let key = key(namespace, name);
         lock(&self.kept).remove(&key);
         lock(&self.shared.figures).remove(&key);
+        lock(&self.shared.asked).remove(&key);
     }
 
     /// How many servers are kept.
@@ -281,6 +336,13 @@ impl PodFeed {
     }
 }
 
+/// The semaphore of a node. Nodes come and go; who holds or awaits a permit has it in hand.
+fn gate(gates: &Mutex<HashMap<String, Arc<Semaphore>>>, node: &str, permits: usize) -> Arc<Semaphore> {
+    let mut gates = lock(gates);
+    gates.retain(|_, gate| Arc::strong_count(gate) > 1);
+    gates.entry(node.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(permits))).clone()
+}
+
 fn key(namespace: &str, name: &str) -> Key {
     (namespace.into(), name.into())
 }
@@ -313,6 +375,8 @@ impl Fleet {
             generation: None,
             tier: BUILT_IN_TIER.to_owned(),
             limits: Limits { default: 6 << 20, cap: 24 << 20 },
+            moves: Moves::default(),
+            reports: true,
         };
         let post = Arc::new(Post { wanted: Mutex::new(Arc::new(wanted)), nudge: Notify::new() });
         Keeper::new(self.shared.clone(), key("home", "alice"), post, &at_sign)

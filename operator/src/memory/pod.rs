@@ -8,6 +8,7 @@ use kube::ResourceExt as _;
 use std::collections::BTreeMap;
 
 use crate::build::template::CONTAINER;
+use crate::names;
 
 /// A pod's memory, as the API server shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,12 +25,27 @@ pub struct PodView {
     pub ip: Option<String>,
     /// The limit that it asks for.
     pub requested: u64,
-    /// The limit that the node gave it, once it runs.
+    /// Whether its node has started it.
+    pub started: bool,
+    /// The limit that the node gave it, once it runs, where the node says so.
     pub actual: Option<u64>,
     /// Why the limit that it asks for is not there yet, where the node says so.
     pub resize: Option<Resize>,
     /// When the server was killed last for want of memory.
     pub killed: Option<Timestamp>,
+    /// The move that it came of, if it came of one.
+    pub moved: Option<i64>,
+    /// That no node takes it.
+    pub unscheduled: Option<Unscheduled>,
+}
+
+/// A pod that no node takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unscheduled {
+    /// Since when.
+    pub since: Timestamp,
+    /// In the scheduler's words.
+    pub message: String,
 }
 
 /// What a node says of a resize.
@@ -79,9 +95,12 @@ impl PodView {
             node: spec.node_name.clone(),
             ip: status.pod_ip.clone(),
             requested: memory(container.resources.as_ref()?.limits.as_ref())?,
+            started: running.is_some_and(has_started),
             actual: running.and_then(|running| memory(running.resources.as_ref()?.limits.as_ref())),
             resize: resize(&status, pod.metadata.generation),
             killed: running.and_then(killed),
+            moved: pod.annotations().get(names::MOVED).and_then(|moved| moved.parse().ok()),
+            unscheduled: unscheduled(&status),
         })
     }
 
@@ -125,6 +144,20 @@ fn resize(status: &PodStatus, generation: Option<i64>) -> Option<Resize> {
             Resize::Failing { since: since(progress), message: message(progress) }
         }
         _ => Resize::InProgress,
+    })
+}
+
+fn has_started(status: &ContainerStatus) -> bool {
+    let both = [status.state.as_ref(), status.last_state.as_ref()];
+    both.into_iter().flatten().any(|state| state.running.is_some() || state.terminated.is_some())
+}
+
+fn unscheduled(status: &PodStatus) -> Option<Unscheduled> {
+    let mut conditions = status.conditions.iter().flatten();
+    let scheduled = conditions.find(|found| found.type_ == "PodScheduled" && found.status == "False")?;
+    Some(Unscheduled {
+        since: scheduled.last_transition_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+        message: scheduled.message.clone().unwrap_or_default(),
     })
 }
 

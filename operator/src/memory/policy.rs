@@ -30,6 +30,18 @@ pub struct Policy {
     #[arg(long = "memory-deferred-after", env = "ATSIGN_MEMORY_DEFERRED_AFTER", default_value = "120", value_parser = seconds)]
     pub deferred_after: SignedDuration,
 
+    /// Seconds for which a node may say nothing of a resize before the status tells
+    #[arg(long = "memory-silent-after", env = "ATSIGN_MEMORY_SILENT_AFTER", default_value = "60", value_parser = seconds)]
+    pub silent_after: SignedDuration,
+
+    /// Seconds after which a pod that no node takes is made smaller, so that it starts
+    #[arg(long = "memory-unschedulable-after", env = "ATSIGN_MEMORY_UNSCHEDULABLE_AFTER", default_value = "30", value_parser = seconds)]
+    pub unschedulable_after: SignedDuration,
+
+    /// Seconds after which a server that was moved to another node may be moved again
+    #[arg(long = "memory-move-again-after", env = "ATSIGN_MEMORY_MOVE_AGAIN_AFTER", default_value = "3600", value_parser = seconds)]
+    pub move_again_after: SignedDuration,
+
     /// Seconds after which a size that was refused is tried again
     #[arg(long = "memory-retry-after", env = "ATSIGN_MEMORY_RETRY_AFTER", default_value = "600", value_parser = seconds)]
     pub retry_after: SignedDuration,

@@ -14,6 +14,8 @@ use crate::condition::{Because, condition};
 
 /// The conditions that are written here.
 const OURS: [&str; 3] = [MEMORY_PRESSURE, MEMORY_CAP_REACHED, RESIZE_BLOCKED];
+/// The placement of a server that is being moved.
+const MOVING: &str = "Moving";
 /// How often the status follows what a server uses, at most.
 const USED_PERIOD: SignedDuration = SignedDuration::from_mins(5);
 
@@ -33,6 +35,11 @@ impl Said {
         let mut conditions = status.conditions;
         conditions.retain(|condition| OURS.contains(&condition.type_.as_str()));
         Self { memory: status.memory.unwrap_or_default(), conditions }
+    }
+
+    /// Whether it says that the server is being moved.
+    pub fn is_moving(&self) -> bool {
+        self.memory.placement.as_deref() == Some(MOVING)
     }
 
     /// The reason of a condition that is true.
@@ -66,6 +73,8 @@ impl Change {
             Why::Default => "that is the default now".to_owned(),
             Why::LessFits => "that is what fits".to_owned(),
             Why::TakenBack => "what was asked for failed".to_owned(),
+            Why::Moved => "it was moved to where there is room".to_owned(),
+            Why::NoNode => "no node has room for more".to_owned(),
             Why::LessNeeded => format!("the server needs no more than {need}"),
         };
         format!("from {from} to {to}: {because}")
@@ -84,6 +93,8 @@ pub struct Facts<'a> {
     pub usage: Option<&'a Usage>,
     /// What its memory may be.
     pub limits: Limits,
+    /// Whether it is being moved to another node.
+    pub moving: bool,
     /// The AtSign's generation.
     pub generation: Option<i64>,
 }
@@ -127,6 +138,9 @@ pub fn due(previous: &Said, next: &Said, written: Timestamp, now: Timestamp) -> 
 }
 
 fn placement(facts: &Facts<'_>) -> Option<&'static str> {
+    if facts.moving {
+        return Some(MOVING);
+    }
     let (pod, decided) = (facts.pod?, facts.decided?);
     Some(if pod.limit() == decided.recommended {
         "OnPod"
@@ -212,9 +226,12 @@ mod tests {
             node: None,
             ip: None,
             requested: limit,
+            started: true,
             actual: Some(limit),
             resize: None,
             killed: None,
+            moved: None,
+            unscheduled: None,
         }
     }
 
@@ -232,6 +249,7 @@ mod tests {
             blocked: None,
             usage: Some(&usage),
             limits: Limits { default: 6 * MI, cap: 24 * MI },
+            moving: false,
             generation: Some(1),
         };
         report(previous, &facts, at(100))

@@ -8,7 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::decide::{Decided, Decision, decide};
 use super::history::History;
 use super::ladder::Limits;
-use super::pod::{PodView, Resize};
+use super::moving::Moves;
+use super::pod::{PodView, Resize, Unscheduled};
 use super::policy::Policy;
 use super::resize::Refusal;
 
@@ -17,8 +18,9 @@ const ECHO: SignedDuration = SignedDuration::from_secs(5);
 /// How long a node may try a decrease that fails before it is taken back. It looks at figures that may be this old, so the
 /// first failure is often of what the server had before it made room.
 const FAILING: SignedDuration = SignedDuration::from_secs(15);
-/// How long a node may say nothing of a resize.
-const SILENT: SignedDuration = SignedDuration::from_mins(1);
+/// Why a server is moved: its node has no room, or no node here can resize what runs.
+const NODE_FULL: &str = "NodeFull";
+const NOT_SUPPORTED: &str = "NotSupported";
 
 /// What to do now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +34,11 @@ pub enum Act {
     },
     /// Ask the server to live with less, and then the API server.
     Shrink {
+        /// The size.
+        to: u64,
+    },
+    /// Replace the pod by one of this size, wherever there is room for it.
+    Move {
         /// The size.
         to: u64,
     },
@@ -52,6 +59,10 @@ pub enum Why {
     LessFits,
     /// What was asked for failed, this is what it has.
     TakenBack,
+    /// It was moved to where there is room.
+    Moved,
+    /// No node has room for more.
+    NoNode,
     /// It needs less.
     LessNeeded,
 }
@@ -66,6 +77,8 @@ impl Why {
             Self::Default => "default",
             Self::LessFits => "less_fits",
             Self::TakenBack => "taken_back",
+            Self::Moved => "moved",
+            Self::NoNode => "no_node",
             Self::LessNeeded => "less_needed",
         }
     }
@@ -110,6 +123,8 @@ pub struct Sizing {
     sent: Option<(u64, Timestamp)>,
     /// Decreases that failed since it has the memory that it has.
     failures: u8,
+    /// When the pod, that no node takes, was made smaller.
+    returned: Option<Timestamp>,
 }
 
 impl Sizing {
@@ -122,6 +137,7 @@ impl Sizing {
             killed: None,
             sent: None,
             failures: 0,
+            returned: None,
         }
     }
 
@@ -131,17 +147,35 @@ impl Sizing {
     }
 
     /// What to do about `pod`.
-    pub fn next(&mut self, pod: &PodView, limits: Limits, policy: &Policy, now: Timestamp) -> Next {
+    pub fn next(
+        &mut self,
+        pod: &PodView,
+        limits: Limits,
+        moves: &Moves,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Next {
         self.meet(pod, now);
         let decided = decide(&self.history, limits, policy, now);
         if let Some(until) = self.echo(pod, now) {
             return Next { act: None, again: Some(until), decided };
         }
-        let (act, again) = if pod.is_resizing() {
+        let (mut act, mut again) = if let Some(unscheduled) = &pod.unscheduled {
+            self.start_smaller(pod, unscheduled, limits, moves, policy, now)
+        } else if !pod.started {
+            // A node is sooner found for little, and the kubelet refuses a pod that grew before it had room for it.
+            (None, None)
+        } else if pod.is_resizing() {
             self.follow(pod, limits, policy, now)
         } else {
             self.begin(pod, &decided, limits, policy, now)
         };
+        if act.is_none() && pod.started {
+            match self.move_away(&decided, limits, moves, policy, now) {
+                Ok(moving) => act = moving,
+                Err(rested) => again = [again, Some(rested)].into_iter().flatten().min(),
+            }
+        }
         Next { act, again, decided }
     }
 
@@ -151,7 +185,8 @@ impl Sizing {
         match why {
             Why::Need | Why::Killed | Why::Restored | Why::Default => self.history.grown = Some(now),
             Why::LessNeeded => self.history.shrunk = Some(now),
-            Why::LessFits | Why::TakenBack => {}
+            Why::LessFits | Why::TakenBack | Why::Moved => {}
+            Why::NoNode => self.returned = Some(now),
         }
     }
 
@@ -177,7 +212,7 @@ impl Sizing {
                 ),
             ),
             Refusal::NotSupported(why) => (
-                "NotSupported",
+                NOT_SUPPORTED,
                 format!(
                     "this cluster cannot resize a running pod: {why}; Kubernetes 1.33 or newer grows, 1.34 or newer shrinks as well; until then the server keeps the size that it starts with"
                 ),
@@ -208,6 +243,7 @@ impl Sizing {
             self.pod = Some(pod.uid.clone());
             self.blocked = None;
             self.sent = None;
+            self.returned = None;
             // What happened before anybody looked was dealt with then, or happens again.
             self.killed = pod.killed;
         }
@@ -270,6 +306,55 @@ impl Sizing {
         (act, [decided.again, until].into_iter().flatten().min())
     }
 
+    /// No step fits where the server is: it gets what it needs elsewhere, if that is wanted. `Err` is when it may.
+    fn move_away(
+        &self,
+        decided: &Decided,
+        limits: Limits,
+        moves: &Moves,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Result<Option<Act>, Timestamp> {
+        let (current, to) = (self.history.current, decided.recommended);
+        let here =
+            self.blocked.as_ref().filter(|blocked| [NODE_FULL, NOT_SUPPORTED].contains(&blocked.reason));
+        let here = here.filter(|blocked| blocked.size > current);
+        let Some(blocked) = here.filter(|_| moves.allowed && to > current) else { return Ok(None) };
+        if limits.between(current, blocked.size).is_some() {
+            return Ok(None);
+        }
+        moves.rests_until(policy, now).map_or(Ok(Some(Act::Move { to })), Err)
+    }
+
+    /// No node takes the pod: after a while it is to start with less.
+    fn start_smaller(
+        &mut self,
+        pod: &PodView,
+        unscheduled: &Unscheduled,
+        limits: Limits,
+        moves: &Moves,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> (Option<Act>, Option<Timestamp>) {
+        let Some(to) = moves.way_back(pod.moved, pod.requested, limits.default) else { return (None, None) };
+        let since = self.returned.map_or(unscheduled.since, |returned| returned.max(unscheduled.since));
+        if let Some(due) = since.checked_add(policy.unschedulable_after).ok().filter(|due| *due > now) {
+            return (None, Some(due));
+        }
+        let resizes = self.blocked.as_ref().is_none_or(|blocked| blocked.reason != NOT_SUPPORTED);
+        let message = format!(
+            "no node has room for {}: {}; the server starts with {} and gets more as soon as its node has room; to make room, add nodes",
+            quantity::display(pod.requested),
+            unscheduled.message,
+            quantity::display(to)
+        );
+        if !resizes {
+            return (Some(Act::Move { to }), None);
+        }
+        self.block(pod.requested, "Unschedulable", message, now.checked_add(policy.retry_after).ok());
+        (Some(Act::Resize { to, why: Why::NoNode }), None)
+    }
+
     fn why(&self, limits: Limits, policy: &Policy) -> Why {
         let current = self.history.current;
         if policy.size_for(self.history.need()) > current {
@@ -312,7 +397,7 @@ impl Sizing {
                     "its node has no room for {size}: {message}; the server goes on with {} and gets more as soon as there is room; to make room, move other pods away",
                     quantity::display(current)
                 );
-                self.block(requested, "NodeFull", message, retry);
+                self.block(requested, NODE_FULL, message, retry);
                 // The last step stays asked for: the node gives it once it can.
                 (smaller.map(|to| Act::Resize { to, why: Why::LessFits }), None)
             }
@@ -341,7 +426,7 @@ impl Sizing {
                 let (_, since) = *self
                     .sent
                     .insert(self.sent.filter(|(to, _)| *to == requested).unwrap_or((requested, now)));
-                if let Some(due) = due(since, SILENT) {
+                if let Some(due) = due(since, policy.silent_after) {
                     return (None, Some(due));
                 }
                 let message = format!(

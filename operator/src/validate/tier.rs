@@ -20,6 +20,8 @@ pub(super) struct Tier {
     pub(super) name: Option<String>,
     /// What memory a server starts with, and the most that it may have.
     pub(super) memory: Limits,
+    /// Whether a server is replaced where its node has no room for it to grow.
+    pub(super) moves: bool,
     /// Bytes of storage.
     pub(super) storage: u64,
     /// The StorageClass, if the tier names one.
@@ -59,9 +61,14 @@ pub(super) fn choose(at_sign: &AtSign, observed: &Observed) -> Result<Tier, Erro
     let spec = tier.map(|tier| tier.spec.clone()).unwrap_or_default();
     let name = tier.map(ResourceExt::name_any);
     let words = words(name.as_deref());
+    if at_sign.spec.image.is_some() && spec.allow_custom_image != Some(true) {
+        return Err(Error::ImageNotAllowed(words));
+    }
     let storage = spec.storage.clone().unwrap_or_default();
+    let of_memory = spec.memory.unwrap_or_default();
     Ok(Tier {
-        memory: memory(at_sign, &spec.memory.unwrap_or_default(), &words)?,
+        memory: memory(at_sign, &of_memory, &words)?,
+        moves: of_memory.when_node_full == Some(WhenNodeFull::Move),
         storage: storage.size.as_deref().and_then(quantity::bytes).unwrap_or(BUILT_IN_STORAGE),
         storage_class: storage.storage_class_name,
         nfs: storage.nfs,
@@ -105,12 +112,7 @@ fn memory(at_sign: &AtSign, tier: &atsign_crds::TierMemory, words: &str) -> Resu
 /// Refuses what a later version serves.
 fn is_served(tier: &AtSignTier) -> Result<(), Error> {
     let spec = &tier.spec;
-    let moves = spec.memory.as_ref().and_then(|memory| memory.when_node_full) == Some(WhenNodeFull::Move);
-    let later = [
-        ("backup", spec.backup.is_some()),
-        ("memory.whenNodeFull: Move", moves),
-        ("allowCustomImage", spec.allow_custom_image == Some(true)),
-    ];
+    let later = [("backup", spec.backup.is_some())];
     match later.into_iter().find(|(_, set)| *set) {
         None => Ok(()),
         Some((field, _)) => {

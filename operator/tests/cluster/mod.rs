@@ -7,6 +7,7 @@ pub mod faults;
 pub mod node;
 pub mod played;
 pub mod server;
+pub mod story;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};

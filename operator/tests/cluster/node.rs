@@ -1,5 +1,5 @@
-//! A node as the API server shows it: pods of Deployments, on loopback addresses, with a played server in each. What it
-//! does with a resize is the test's to say.
+//! Nodes as the API server shows them: pods of Deployments, on loopback addresses, with a played server in each. What the
+//! first does with a resize is the test's to say, and what the others have room for.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -32,6 +32,11 @@ pub enum Does {
     Nothing,
 }
 
+/// The node that pods go to first.
+const FIRST: &str = "node";
+/// Annotation on a pod: the template that it was made from.
+const MADE_FROM: &str = "test/template";
+
 /// Addresses of this process's servers: no other test program runs at the same time in the same network by them.
 static ADDRESSES: AtomicU32 = AtomicU32::new(0);
 
@@ -45,6 +50,12 @@ pub struct Node {
 
 struct State {
     does: Does,
+    /// Other nodes, and the largest pod that each takes.
+    others: Vec<(String, u64)>,
+    /// Whether pods wait for a node.
+    held: bool,
+    /// The largest pod that a quota leaves room for.
+    admitted: Option<u64>,
     /// By the name of the AtSign.
     servers: HashMap<String, Server>,
     pods: u32,
@@ -55,14 +66,23 @@ struct State {
 impl Node {
     /// Of the pods of this namespace; it runs until the handle is aborted.
     pub fn start(client: Client, namespace: String) -> (Self, JoinHandle<()>) {
-        let state = State { does: Does::Give, servers: HashMap::new(), pods: 0, asked: Vec::new() };
+        let state = State {
+            does: Does::Give,
+            others: Vec::new(),
+            held: false,
+            admitted: None,
+            servers: HashMap::new(),
+            pods: 0,
+            asked: Vec::new(),
+        };
         let node = Self { client, namespace, state: Arc::new(Mutex::new(state)) };
         let running = tokio::spawn({
             let node = node.clone();
             async move {
                 loop {
                     // Whatever fails, an object went or changed meanwhile, is tried again next time.
-                    let _ = node.start_pods().await;
+                    let _ = node.make_pods().await;
+                    let _ = node.place_pods().await;
                     let _ = node.keep_pods().await;
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
@@ -73,6 +93,21 @@ impl Node {
 
     pub fn does(&self, does: Does) {
         self.state().does = does;
+    }
+
+    /// There is another node, that takes pods of at most so many bytes.
+    pub fn another(&self, name: &str, most: u64) {
+        self.state().others.push((name.to_owned(), most));
+    }
+
+    /// Whether pods wait from now on.
+    pub fn hold(&self, held: bool) {
+        self.state().held = held;
+    }
+
+    /// From now on no pod of more than so many bytes is made.
+    pub fn refuse_pods_above(&self, bytes: Option<u64>) {
+        self.state().admitted = bytes;
     }
 
     /// From now on the server of this AtSign needs so much.
@@ -133,15 +168,26 @@ impl Node {
         self.pods().patch_status(name, &PatchParams::default(), &patch).await.map(drop)
     }
 
-    /// Deployments' controllers, scheduler, and the kubelet that starts a pod.
-    async fn start_pods(&self) -> kube::Result<()> {
+    /// The Deployments' controller: one pod of each, and none of two templates.
+    async fn make_pods(&self) -> kube::Result<()> {
         let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), &self.namespace);
         let pods = self.pods().list(&ListParams::default()).await?;
         for deployment in deployments.list(&ListParams::default()).await? {
             let name = deployment.name_any();
             let spec = deployment.spec.unwrap_or_default();
-            let there = pods.iter().any(|pod| pod.labels().get("app.kubernetes.io/instance") == Some(&name));
-            if there || spec.replicas == Some(0) {
+            let mut pod = serde_json::to_value(spec.template).expect("JSON");
+            let template = atsign_operator::names::digest(pod.to_string().as_bytes());
+            let there = pods.iter().find(|pod| pod.labels().get("app.kubernetes.io/instance") == Some(&name));
+            if let Some(there) = there {
+                let ends = there.metadata.deletion_timestamp.is_some();
+                if !ends && there.annotations().get(MADE_FROM) != Some(&template) {
+                    self.pods().delete(&there.name_any(), &DeleteParams::default()).await?;
+                }
+                continue;
+            }
+            let size = pod["spec"]["containers"][0]["resources"]["limits"]["memory"].as_str();
+            let size = size.and_then(quantity::bytes).expect("a memory limit");
+            if spec.replicas == Some(0) || self.state().admitted.is_some_and(|most| size > most) {
                 continue;
             }
             let number = {
@@ -149,25 +195,66 @@ impl Node {
                 state.pods += 1;
                 state.pods
             };
-            let mut pod = serde_json::to_value(spec.template).expect("JSON");
             pod["metadata"]["name"] = json!(format!("{name}-{number}"));
-            pod["spec"]["nodeName"] = json!("node");
+            pod["metadata"]["annotations"][MADE_FROM] = json!(template);
             let pod = serde_json::from_value(pod).expect("a pod");
-            let pod = self.pods().create(&PostParams::default(), &pod).await?;
-            let part = ADDRESSES.fetch_add(1, Ordering::Relaxed);
-            let process = std::process::id() % 200;
-            let [_, _, high, low] = part.to_be_bytes();
-            let ip = Ipv4Addr::new(127, u8::try_from(process).expect("less than 200") + 50, high, low);
-            let server = Server::start(ip, requested(&pod)).await;
-            self.state().servers.insert(name.clone(), server);
-            let running = json!({"name": "secondary", "image": "i", "imageID": "i", "ready": true, "started": true,
-                "restartCount": 0, "state": {"running": {"startedAt": now()}}, "resources": resources(&pod)});
-            let ready = json!({"type": "Ready", "status": "True", "lastTransitionTime": now()});
-            let status = json!({"phase": "Running", "podIP": ip.to_string(), "podIPs": [{"ip": ip.to_string()}],
-                "conditions": [ready], "containerStatuses": [running]});
-            self.patch(&pod.name_any(), &status).await?;
+            self.pods().create(&PostParams::default(), &pod).await?;
         }
         Ok(())
+    }
+
+    /// The scheduler, and the kubelet that starts a pod.
+    async fn place_pods(&self) -> kube::Result<()> {
+        for pod in self.pods().list(&ListParams::default()).await? {
+            let (name, status) = (pod.name_any(), pod.status.clone().unwrap_or_default());
+            if pod.metadata.deletion_timestamp.is_some() || status.container_statuses.is_some() {
+                continue;
+            }
+            if pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()).is_some() {
+                self.run(&pod).await?;
+            } else if let Some(node) = self.node_for(requested(&pod)) {
+                let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name},
+                    "target": {"apiVersion": "v1", "kind": "Node", "name": node}});
+                let bound: kube::core::Status = self
+                    .pods()
+                    .create_subresource("binding", &name, &PostParams::default(), &binding)
+                    .await?;
+                assert_eq!(bound.code, 201, "{bound:?}");
+            } else if status.conditions.is_none() {
+                let condition = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+                    "message": "0/1 nodes are available: 1 Insufficient memory.", "lastTransitionTime": now()});
+                self.patch(&name, &json!({"conditions": [condition]})).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The node that takes a pod of so many bytes.
+    fn node_for(&self, bytes: u64) -> Option<String> {
+        let state = self.state();
+        let most = match state.does {
+            Does::GiveUpTo(most) | Does::NeverMoreThan(most) => most,
+            _ => u64::MAX,
+        };
+        let first = (FIRST.to_owned(), most);
+        let mut nodes = std::iter::once(&first).chain(&state.others);
+        nodes.find(|(_, most)| bytes <= *most && !state.held).map(|(name, _)| name.clone())
+    }
+
+    async fn run(&self, pod: &Pod) -> kube::Result<()> {
+        let part = ADDRESSES.fetch_add(1, Ordering::Relaxed);
+        let process = std::process::id() % 200;
+        let [_, _, high, low] = part.to_be_bytes();
+        let ip = Ipv4Addr::new(127, u8::try_from(process).expect("less than 200") + 50, high, low);
+        let server = Server::start(ip, requested(pod)).await;
+        let name = pod.labels()["app.kubernetes.io/instance"].clone();
+        self.state().servers.insert(name, server);
+        let running = json!({"name": "secondary", "image": "i", "imageID": "i", "ready": true, "started": true,
+            "restartCount": 0, "state": {"running": {"startedAt": now()}}, "resources": resources(pod)});
+        let ready = json!({"type": "Ready", "status": "True", "lastTransitionTime": now()});
+        let status = json!({"phase": "Running", "podIP": ip.to_string(), "podIPs": [{"ip": ip.to_string()}],
+            "conditions": [ready], "containerStatuses": [running]});
+        self.patch(&pod.name_any(), &status).await
     }
 
     /// The kubelet that resizes pods and ends them.
@@ -195,7 +282,8 @@ impl Node {
                 "observedGeneration": pod.metadata.generation,
                 "message": "Node didn't have enough resource: memory, requested: 1, used: 2, capacity: 3"})
         };
-        let does = self.state().does;
+        let first = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(FIRST);
+        let does = if first { self.state().does } else { Does::Give };
         let condition = match does {
             Does::Nothing => return Ok(()),
             Does::GiveUpTo(most) if wanted > most => Some(says("PodResizePending", "Deferred")),
