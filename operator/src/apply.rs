@@ -1,5 +1,7 @@
 //! Fourth step: makes the cluster hold what was built, and writes nothing that is there already.
 
+mod dynamic;
+
 use std::fmt::Debug;
 use std::marker::PhantomData;
 
@@ -88,6 +90,9 @@ pub async fn apply(
     };
     let network_policy = object(&policies, prepared.network_policy, observed.network_policy.as_ref()).await?;
     let service = object(&services, prepared.service, observed.service.as_ref()).await?;
+    let (routes, uid) = (observed.route_api.served(), &server.uid);
+    let route =
+        dynamic::settle(client, routes, namespace, uid, prepared.route, observed.route.as_ref()).await?;
     let claim = match prepared.claim {
         Some(claim) => Some(object(&claims, claim, observed.claim.as_ref()).await?),
         None => None,
@@ -119,6 +124,7 @@ pub async fn apply(
         tls,
         network_policy,
         service,
+        route,
         claim,
         export,
         storage_job,
@@ -261,6 +267,8 @@ pub async fn withdraw(context: &Context, at_sign: &AtSign, observed: &Observed) 
     let owner = at_sign.uid().unwrap_or_default();
     let (client, namespace) = (&context.client, at_sign.namespace().unwrap_or_default());
     withdraw_one(client, &namespace, &owner, observed.deployment.as_ref()).await?;
+    let routes = observed.route_api.served();
+    dynamic::settle(client, routes, &namespace, &owner, None, observed.route.as_ref()).await?;
     withdraw_one(client, &namespace, &owner, observed.service.as_ref()).await?;
     withdraw_one(client, &namespace, &owner, observed.network_policy.as_ref()).await?;
     withdraw_one(client, &namespace, &owner, observed.config_map.as_ref()).await?;

@@ -11,6 +11,7 @@ pub mod other_image;
 pub mod service;
 pub mod storage_job;
 pub mod template;
+pub mod tls_route;
 pub mod tls_secret;
 pub mod volume;
 
@@ -23,6 +24,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Secret, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::DynamicObject;
 
 use crate::authority::{self, Authority};
 use crate::dereference::Observed;
@@ -52,6 +54,8 @@ pub struct Resources<Stage> {
     pub network_policy: NetworkPolicy,
     /// The Service.
     pub service: Service,
+    /// The `TLSRoute`, where the server is behind a Gateway.
+    pub route: Option<DynamicObject>,
     /// The claim, where one is made.
     pub claim: Option<PersistentVolumeClaim>,
     /// Volume and claim of the root of a tier's export, in the operator's namespace, while a directory is to be made.
@@ -102,6 +106,7 @@ pub fn build(
         tls,
         network_policy: network_policy::build(server, options),
         service: service::build(server),
+        route: tls_route::build(server),
         claim: None,
         export: None,
         storage_job: None,

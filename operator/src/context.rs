@@ -11,6 +11,7 @@ use kube::runtime::reflector::store::WriterDropped;
 
 use crate::authority::Authority;
 use crate::backoff::Backoff;
+use crate::dereference::extension::Kind;
 use crate::memory::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::names;
@@ -67,6 +68,8 @@ pub struct Context {
     pub backoff: Backoff,
     /// What servers said of themselves.
     pub usage: UsageCache,
+    /// `TLSRoute`s, where the cluster has them.
+    pub routes: Kind,
     /// Whose memory is kept.
     pub fleet: Arc<Fleet>,
     authority: RwLock<Arc<Authority>>,
@@ -89,6 +92,7 @@ impl Context {
         let policy = options.memory.clone();
         Self {
             fleet: Arc::new(Fleet::new(client.clone(), recorder.clone(), metrics.clone(), policy)),
+            routes: Kind::tls_route(options.gateway_api),
             recorder,
             client,
             options,

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, Shared};
+use futures::stream::{self, Stream};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::api::Api;
+use kube::api::{Api, DynamicObject};
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Config, Controller};
 use kube::runtime::reflector::store::Writer;
@@ -23,6 +24,7 @@ use kube::{Client, Resource, ResourceExt as _};
 
 use crate::authority::Authority;
 use crate::context::{Context, GuardedAtSign, GuardedTier, Stores};
+use crate::dereference::extension::Extension;
 use crate::memory::fleet::PodFeed;
 use crate::metrics::Metrics;
 use crate::names;
@@ -34,6 +36,8 @@ use crate::{status, trust};
 const GATHER: Duration = Duration::from_millis(100);
 /// How often the authority is looked at.
 const AUTHORITY_PERIOD: Duration = Duration::from_mins(10);
+/// How often it is looked whether the cluster has got a kind that it had not.
+const LOOK_FOR_KINDS: Duration = Duration::from_mins(1);
 /// How often AtSigns are counted.
 const COUNT_PERIOD: Duration = Duration::from_secs(15);
 
@@ -120,6 +124,7 @@ impl Scope {
             .default_backoff()
             .inspect_ok(move |event| feed.take(event))
             .touched_objects();
+        let routes = routes(context.clone(), self.namespace.clone());
         drop(self.tiers);
         let jobs: Api<PartialObjectMeta<Job>> = Api::namespaced(client.clone(), &context.options.namespace);
         let config = Config::default().debounce(GATHER).concurrency(context.options.concurrency);
@@ -137,6 +142,7 @@ impl Scope {
                 children.clone(),
                 |claim| named_by_labels(&claim),
             )
+            .reconcile_on(routes)
             .watches_stream(pods, |pod| named_by_labels(&pod))
             .watches(jobs, children, |job| named_by_labels(&job))
             .reconcile_on(context.fleet.asks_of(self.namespace.clone()))
@@ -162,6 +168,34 @@ where
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     }
+}
+
+/// The AtSigns whose `TLSRoute` changed, from when the cluster has the kind on.
+fn routes(context: Arc<Context>, namespace: Option<String>) -> impl Stream<Item = ObjectRef<GuardedAtSign>> {
+    let found = async move {
+        while context.routes.is_enabled() {
+            match context.routes.look(&context.client).await {
+                Ok(Extension::Served(api)) => return Some((context, api)),
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "what the Gateway API serves could not be read"),
+            }
+            tokio::time::sleep(LOOK_FOR_KINDS).await;
+        }
+        std::future::pending().await
+    };
+    stream::once(found).filter_map(std::future::ready).flat_map(move |(context, kind)| {
+        let client = context.client.clone();
+        let api: Api<PartialObjectMeta<DynamicObject>> = match &namespace {
+            Some(namespace) => Api::namespaced_with(client, namespace, &kind),
+            None => Api::all_with(client, &kind),
+        };
+        let watched = watcher(api, watcher::Config::default().labels(names::MANAGED));
+        let changed = watched.default_backoff().touched_objects().filter_map(|route| {
+            let route = route.inspect_err(|error| tracing::warn!(%error, "TLSRoutes cannot be watched"));
+            std::future::ready(route.ok().and_then(|route| named_by_labels(&route)))
+        });
+        changed.boxed()
+    })
 }
 
 /// Drops what nobody reads.

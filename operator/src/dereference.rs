@@ -1,10 +1,13 @@
 //! First step: reads everything that one AtSign speaks of and everything that was made for it, as it is now.
 
+pub mod extension;
+
 use std::collections::BTreeMap;
 
 use atsign_crds::condition::QUOTA_EXCEEDED;
 use atsign_crds::{AtSign, AtSignTier};
 use atsign_protocol::Usage;
+use extension::Extension;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
@@ -13,7 +16,8 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, DynamicObject, ListParams};
+use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt as _};
 
 use crate::context::{Context, Stores};
@@ -83,6 +87,12 @@ pub struct Observed {
     pub usage: Option<Usage>,
     /// The rollout that the server's memory asks for.
     pub asked_to_move: Option<Move>,
+    /// Whether the cluster has `TLSRoute`s.
+    pub route_api: Extension,
+    /// The `TLSRoute`.
+    pub route: Option<DynamicObject>,
+    /// The Gateway that `spec.expose` names.
+    pub gateway: Option<DynamicObject>,
 }
 
 /// Reads the AtSign itself. The watch's copy may be older than what this operator wrote last, and then the same would be
@@ -121,7 +131,11 @@ pub async fn dereference(context: &Context, at_sign: &AtSign) -> Result<Observed
         None
     };
     let pods = pods(client, &namespace, &name).await?;
+    let route_api = read("what the Gateway API serves", context.routes.look(client).await)?;
     Ok(Observed {
+        route: dynamic("the TLSRoute", client, &namespace, &name, &route_api).await?,
+        gateway: gateway(client, at_sign, &route_api).await?,
+        route_api,
         rivals: rivals(&context.stores, at_sign),
         namespace_labels: namespace_labels(client, &namespace, &tiers).await?,
         deployment: one("the Deployment", client, &namespace, &name).await?,
@@ -224,6 +238,32 @@ where
 {
     let api: Api<K> = Api::namespaced(client.clone(), namespace);
     read(what, api.get_opt(name).await)
+}
+
+/// An object of a kind that the cluster may not have.
+async fn dynamic(
+    what: &'static str,
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    api: &Extension,
+) -> Result<Option<DynamicObject>, Error> {
+    let Some(api) = api.served() else { return Ok(None) };
+    read(what, Api::<DynamicObject>::namespaced_with(client.clone(), namespace, api).get_opt(name).await)
+}
+
+/// The Gateway that a `TLSRoute` is to be attached to.
+async fn gateway(
+    client: &Client,
+    at_sign: &AtSign,
+    routes: &Extension,
+) -> Result<Option<DynamicObject>, Error> {
+    let named = at_sign.spec.expose.as_ref().and_then(|expose| expose.gateway_ref.clone());
+    let (Some(named), Some(_)) = (named, routes.served()) else { return Ok(None) };
+    let namespace = named.namespace.or_else(|| at_sign.namespace()).unwrap_or_default();
+    let kind = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "Gateway");
+    let api = Extension::Served(ApiResource::from_gvk_with_plural(&kind, "gateways"));
+    dynamic("the Gateway", client, &namespace, &named.name, &api).await
 }
 
 fn read<T>(what: &'static str, answer: kube::Result<T>) -> Result<T, Error> {

@@ -1,5 +1,7 @@
 //! The certificates of servers: how one is made, and whether one that exists still serves.
 
+use std::net::IpAddr;
+
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
@@ -8,7 +10,7 @@ use rcgen::{
 };
 use x509_parser::extensions::GeneralName;
 use x509_parser::pem::Pem;
-use x509_parser::prelude::X509Certificate;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::authority::Error;
 
@@ -97,14 +99,23 @@ pub fn still_good(pem: &str, names: &[String], bundle: &str, now: Timestamp) -> 
     .unwrap_or(Err(Unfit::Unreadable))
 }
 
-/// Whether a certificate that a user keeps serves clients who come to `host`.
-pub fn serves(pem: &str, host: &str, now: Timestamp) -> Result<(), Unfit> {
-    read(pem, |certificate| {
+/// Whether a certificate that a user keeps serves clients who come to `host`, or to a name that is still to come.
+pub fn serves(pem: &str, host: Option<&str>, now: Timestamp) -> Result<(), Unfit> {
+    read(pem, |certificate| serves_parsed(certificate, host, now)).unwrap_or(Err(Unfit::Unreadable))
+}
+
+/// The same for a certificate as a server presents it.
+pub fn presented_serves(der: &[u8], host: &str, now: Timestamp) -> Result<(), Unfit> {
+    let (_, certificate) = X509Certificate::from_der(der).map_err(|_| Unfit::Unreadable)?;
+    serves_parsed(&certificate, Some(host), now)
+}
+
+fn serves_parsed(certificate: &X509Certificate<'_>, host: Option<&str>, now: Timestamp) -> Result<(), Unfit> {
+    if let Some(host) = host {
         names_all(certificate, &[host.to_owned()])?;
-        let validity = validity_of(certificate).ok_or(Unfit::Unreadable)?;
-        if now >= validity.ends { Err(Unfit::Ends(validity.ends)) } else { Ok(()) }
-    })
-    .unwrap_or(Err(Unfit::Unreadable))
+    }
+    let validity = validity_of(certificate).ok_or(Unfit::Unreadable)?;
+    if now >= validity.ends { Err(Unfit::Ends(validity.ends)) } else { Ok(()) }
 }
 
 /// Whether `key` is the private key of the certificate.
@@ -137,13 +148,22 @@ fn validity_of(certificate: &X509Certificate<'_>) -> Option<Validity> {
     Some(Validity { made, ends })
 }
 
-fn names_of<'a>(certificate: &'a X509Certificate<'_>) -> Vec<&'a str> {
+fn names_of(certificate: &X509Certificate<'_>) -> Vec<String> {
     let names = certificate.subject_alternative_name().ok().flatten();
     let names = names.map(|extension| extension.value.general_names.as_slice()).unwrap_or_default();
     names
         .iter()
-        .filter_map(|name| if let GeneralName::DNSName(name) = name { Some(*name) } else { None })
+        .filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some((*name).to_owned()),
+            GeneralName::IPAddress(bytes) => address(bytes).map(|address| address.to_string()),
+            _ => None,
+        })
         .collect()
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
 fn names_all(certificate: &X509Certificate<'_>, wanted: &[String]) -> Result<(), Unfit> {
@@ -210,8 +230,20 @@ mod tests {
     fn a_users_certificate_must_name_the_address_and_be_alive() {
         let authority = Authority::generate(now()).expect("an authority");
         let leaf = authority.issue(&names(&["*.example.com"]), now()).expect("a certificate").certificate;
-        assert_eq!(serves(&leaf, "alice.example.com", now()), Ok(()));
-        assert_eq!(serves(&leaf, "a.b.example.com", now()), Err(Unfit::Name("a.b.example.com".into())));
-        assert!(serves(&leaf, "alice.example.com", now() + SignedDuration::from_hours(24 * 91)).is_err());
+        assert_eq!(serves(&leaf, Some("alice.example.com"), now()), Ok(()));
+        assert_eq!(serves(&leaf, Some("a.b.example.com"), now()), Err(Unfit::Name("a.b.example.com".into())));
+        assert!(
+            serves(&leaf, Some("alice.example.com"), now() + SignedDuration::from_hours(24 * 91)).is_err()
+        );
+    }
+
+    #[test]
+    fn a_load_balancers_address_is_a_name_like_others() {
+        let authority = Authority::generate(now()).expect("an authority");
+        let names = names(&["192.0.2.7", "fd00::1", "alice"]);
+        let leaf = authority.issue(&names, now()).expect("a certificate").certificate;
+        assert_eq!(still_good(&leaf, &names, &authority.bundle(), now()), Ok(()));
+        assert_eq!(serves(&leaf, Some("fd00::1"), now()), Ok(()));
+        assert_eq!(serves(&leaf, Some("192.0.2.8"), now()), Err(Unfit::Name("192.0.2.8".into())));
     }
 }

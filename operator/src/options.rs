@@ -39,6 +39,15 @@ pub struct Options {
     #[arg(long, env = "ATSIGN_RESYNC", default_value = "600", value_parser = seconds)]
     pub resync: Duration,
 
+    /// Serve AtSigns behind Gateways: take the rights to read those and to write their routes for granted
+    #[arg(long, env = "ATSIGN_GATEWAY_API")]
+    pub gateway_api: bool,
+
+    /// Take an AtSign for ready when its pod is, without connecting to it through its Service: for an operator that runs
+    /// where it cannot reach the addresses of Services
+    #[arg(long, env = "ATSIGN_TRUST_READINESS")]
+    pub trust_readiness: bool,
+
     /// When memory grows and shrinks
     #[command(flatten)]
     pub memory: Policy,

@@ -19,6 +19,7 @@ use crate::condition::{Because, Progress};
 use crate::context::{Context, GuardedAtSign};
 use crate::dereference::{self, dereference};
 use crate::finalize::{self, finalize};
+use crate::reach;
 use crate::status::Outcome;
 use crate::update_status::update_status;
 use crate::validate::{self, validate};
@@ -138,7 +139,8 @@ async fn serve(context: &Context, at_sign: &AtSign) -> Result<Action, Error> {
         Err(error) => return Err(blame(context, at_sign, error, now).await),
     };
     context.fleet.keep(at_sign, &server, build::deployment::moved(&applied.deployment));
-    let outcome = Outcome::Applied(&server, &observed, &applied);
+    let reached = reach::look(context, at_sign, &server, &observed, &applied).await;
+    let outcome = Outcome::Applied(&server, &observed, &applied, reached.as_ref().copied());
     let status = update_status(context, at_sign, &outcome, now).await?;
     Ok(Action::requeue(jittered(next_look(&status, context.options.resync, now))))
 }
@@ -154,6 +156,7 @@ fn next_look(status: &AtSignStatus, resync: Duration, now: Timestamp) -> Duratio
     match (ready.status.as_str(), ready.reason.as_str()) {
         ("True", _) if is_new && status.activated != Some(true) => NEW.min(resync),
         ("True", _) | (_, "Suspended") => resync,
+        (_, "WaitingForService" | "WaitingForCertificate") => PASSES,
         _ => WAITING,
     }
 }

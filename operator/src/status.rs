@@ -6,20 +6,20 @@ use atsign_protocol::Usage;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 
-use crate::build::{Applied, Resources, template};
+use crate::build::{Applied, Resources};
 use crate::condition::{self, Because, Progress};
 use crate::dereference::Observed;
-use crate::pod_problem;
-use crate::quota;
 use crate::validate::Server;
+use crate::validate::exposure::with_port;
+use crate::{exposure_problem, pod_problem, quota};
 
 /// What stands for the tier where there is no AtSignTier.
 pub const BUILT_IN_TIER: &str = "built-in";
 
 /// What a reconcile came to.
 pub enum Outcome<'a> {
-    /// Everything is applied.
-    Applied(&'a Server, &'a Observed, &'a Resources<Applied>),
+    /// Everything is applied; clients reach the server, or this is why not.
+    Applied(&'a Server, &'a Observed, &'a Resources<Applied>, Result<(), &'a Because>),
     /// Nothing was, or not all.
     Not(Progress),
 }
@@ -34,11 +34,11 @@ pub fn status(at_sign: &AtSign, outcome: &Outcome<'_>, now: Timestamp) -> AtSign
             conditions: condition::conditions(progress, Vec::new(), &previous.conditions, generation, now),
             ..previous
         },
-        Outcome::Applied(server, observed, applied) => {
-            let progress = progress(server, observed, applied);
+        Outcome::Applied(server, observed, applied, reached) => {
+            let progress = progress(server, observed, applied, *reached);
             let special = special(server, observed, applied, &previous);
             let address = match progress {
-                Progress::Ready(_) => Some(server.address.clone()),
+                Progress::Ready(_) => server.exposure.address(&applied.service),
                 _ => previous.address,
             };
             let usage = observed.usage.as_ref();
@@ -73,7 +73,12 @@ pub fn ready_of(status: &AtSignStatus) -> Option<(&str, &str)> {
     Some((&ready.status, &ready.reason))
 }
 
-fn progress(server: &Server, observed: &Observed, applied: &Resources<Applied>) -> Progress {
+fn progress(
+    server: &Server,
+    observed: &Observed,
+    applied: &Resources<Applied>,
+    reached: Result<(), &Because>,
+) -> Progress {
     if server.suspend {
         return if observed.pods.is_empty() {
             let message =
@@ -84,7 +89,15 @@ fn progress(server: &Server, observed: &Observed, applied: &Resources<Applied>) 
         };
     }
     if is_available(&applied.deployment, observed.deployment.as_ref()) {
-        let message = format!("{} is served at {}:{}", server.at_sign, server.host, template::PORT);
+        if let Some(problem) = exposure_problem::find(server, &applied.service, applied.route.as_ref()) {
+            return problem;
+        }
+        if let Err(because) = reached {
+            return Progress::Reconciling(because.clone());
+        }
+        let place = server.exposure.place(&applied.service);
+        let place = place.map(|(host, port)| with_port(host, port)).unwrap_or_default();
+        let message = format!("{} is served at {place}", server.at_sign);
         return Progress::Ready(Because::new("ServerReady", message));
     }
     pod_problem::find(
@@ -97,7 +110,7 @@ fn progress(server: &Server, observed: &Observed, applied: &Resources<Applied>) 
 
 /// Whether the one pod of this very template answers. A new label or annotation counts as a generation too, and has
 /// nothing to do with the pod: `before` says whether there was more to it.
-fn is_available(deployment: &Deployment, before: Option<&Deployment>) -> bool {
+pub fn is_available(deployment: &Deployment, before: Option<&Deployment>) -> bool {
     let Some(status) = &deployment.status else { return false };
     let is_observed = |deployment: &Deployment| {
         let status = deployment.status.as_ref();

@@ -67,7 +67,7 @@ async fn publish(context: &Context, at_sign: &AtSign, status: &AtSignStatus) {
 }
 
 /// Reasons that are worth a warning though the server may come up by itself.
-const TROUBLES: [&str; 11] = [
+const TROUBLES: [&str; 13] = [
     "ApplyRefused",
     "StorageJobFailed",
     "PodRefused",
@@ -79,4 +79,6 @@ const TROUBLES: [&str; 11] = [
     "PodConfigInvalid",
     "ContainerFailed",
     "DeletionBlocked",
+    "RouteNotAccepted",
+    "RouteNotResolved",
 ];

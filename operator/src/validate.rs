@@ -1,20 +1,20 @@
 //! Second step: decides what is to run, or why nothing can. Pure: what needs another object was read before.
 
 mod claim;
+pub mod exposure;
 mod names_taken;
 mod quota;
 mod secrets;
 mod tier;
 
-use std::collections::BTreeMap;
-
-use atsign_crds::{AtSign, DeletionPolicy, ExposeType, Limits, PodSettings};
+use atsign_crds::{AtSign, DeletionPolicy, Limits, PodSettings};
 use atsign_protocol::at_sign;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource as _, ResourceExt as _};
 
 pub use claim::Storage;
+use exposure::Exposure;
 
 use crate::condition::Because;
 use crate::dereference::Observed;
@@ -140,6 +140,31 @@ pub enum Error {
         /// The host that clients come to.
         address: String,
     },
+    /// `TLSRoute`s are not what this operator may use.
+    #[error(
+        "spec.expose.type TLSRoute needs rights that this operator was not given: install the chart with gatewayApi.enabled=true, or choose another type"
+    )]
+    GatewayApiOff,
+    /// The cluster has no `TLSRoute`s.
+    #[error(
+        "this cluster has no TLSRoute of the Gateway API; install the Gateway API (1.5 or newer, or its experimental channel) and a gateway that serves TLSRoute, or choose another spec.expose.type"
+    )]
+    GatewayApiMissing,
+    /// No such Gateway.
+    #[error(
+        "there is no Gateway {0}; create it, or name another in spec.expose.gatewayRef (kubectl get gateways --all-namespaces)"
+    )]
+    GatewayNotFound(String),
+    /// The Gateway passes nothing through.
+    #[error(
+        "Gateway {gateway} cannot be used: {why}; give it a listener with protocol TLS, tls.mode Passthrough and this hostname, or name another in spec.expose.gatewayRef"
+    )]
+    GatewayUnfit {
+        /// Its namespace and name.
+        gateway: String,
+        /// What it lacks.
+        why: String,
+    },
     /// What a deleted AtSign of this name left is still being removed. Passes by itself.
     #[error("waiting until {kind} {name} of an earlier AtSign with this name is removed")]
     CleanupPending {
@@ -170,6 +195,10 @@ impl Error {
             Self::ActivationSecretInvalid(_) => "ActivationSecretInvalid",
             Self::CertificateNotFound(_) => "CertificateNotFound",
             Self::CertificateInvalid { .. } => "CertificateInvalid",
+            Self::GatewayApiOff => "GatewayApiOff",
+            Self::GatewayApiMissing => "GatewayApiMissing",
+            Self::GatewayNotFound(_) => "GatewayNotFound",
+            Self::GatewayUnfit { .. } => "GatewayUnfit",
             Self::CleanupPending { .. } => "CleanupPending",
         }
     }
@@ -237,14 +266,10 @@ pub struct Server {
     pub activation: Source,
     /// Where the certificate comes from.
     pub tls: Source,
-    /// The host that clients come to.
-    pub host: String,
-    /// What the directory answers: the host, and the port if it is not 6464.
-    pub address: String,
-    /// Every name that the certificate carries, the host first.
+    /// How clients come to it.
+    pub exposure: Exposure,
+    /// Every name that the certificate carries, that which clients use first.
     pub names: Vec<String>,
-    /// Annotations for the Service.
-    pub service_annotations: BTreeMap<String, String>,
 }
 
 /// The normalised atSign that an AtSign stands for, if it is one.
@@ -274,18 +299,7 @@ pub fn validate(
     let name = at_sign.name_any();
     let namespace = at_sign.namespace().unwrap_or_default();
     let service = format!("{name}.{namespace}.svc.{cluster_domain}");
-    let expose = at_sign.spec.expose.clone().unwrap_or_default();
-    let host = expose.hostname.unwrap_or_else(|| service.clone());
-    let address = match expose.port {
-        Some(port) if port != i32::from(PORT) => format!("{host}:{port}"),
-        _ => host.clone(),
-    };
-    let mut names = vec![host.clone()];
-    for own in [service, format!("{name}.{namespace}.svc"), format!("{name}.{namespace}"), name.clone()] {
-        if !names.contains(&own) {
-            names.push(own);
-        }
-    }
+    let exposure = exposure::choose(at_sign, observed, &service)?;
     let storage = claim::choose(at_sign, &identity, &tier, observed)?;
     Ok(Server {
         memory: tier.memory,
@@ -295,7 +309,7 @@ pub fn validate(
         size_differs: claim::size_differs(at_sign, &tier, observed),
         storage,
         activation: secrets::activation(at_sign, observed)?,
-        tls: secrets::tls(at_sign, observed, &host, now)?,
+        tls: secrets::tls(at_sign, observed, exposure.host.as_deref(), now)?,
         tier: tier.name,
         pod: tier.pod,
         uid: at_sign.uid().unwrap_or_default(),
@@ -304,13 +318,27 @@ pub fn validate(
         deletion_policy: at_sign.spec.deletion_policy.unwrap_or_default(),
         suspend: at_sign.spec.suspend.unwrap_or_default(),
         restart: at_sign.annotations().get(atsign_crds::name::RESTART_ANNOTATION).cloned(),
-        service_annotations: expose.annotations.unwrap_or_default(),
         name,
         namespace,
-        host,
-        address,
-        names,
+        names: names(at_sign, exposure.host.as_deref(), service),
+        exposure,
     })
+}
+
+/// What the certificate carries: the name that clients use, the one that the directory still gives until the server
+/// answers by the new one, and the Service's.
+fn names(at_sign: &AtSign, host: Option<&str>, service: String) -> Vec<String> {
+    let (name, namespace) = (at_sign.name_any(), at_sign.namespace().unwrap_or_default());
+    let published =
+        at_sign.status.as_ref().and_then(|status| status.address.as_deref()).map(exposure::host_of);
+    let own = [service, format!("{name}.{namespace}.svc"), format!("{name}.{namespace}"), name];
+    let mut names: Vec<String> = Vec::new();
+    for name in host.into_iter().chain(published).map(str::to_owned).chain(own) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }
 
 /// Of two that claim an atSign the older keeps it: by creation time, then by UID, so that every reader agrees.
@@ -326,12 +354,9 @@ fn is_first(at_sign: &AtSign, identity: &at_sign::AtSign, observed: &Observed) -
 /// Refuses what a later version serves: better than to ignore what somebody relies on.
 fn is_served(at_sign: &AtSign) -> Result<(), Error> {
     let spec = &at_sign.spec;
-    let exposed =
-        spec.expose.as_ref().is_some_and(|expose| expose.type_.unwrap_or_default() != ExposeType::ClusterIp);
     let later = [
         ("spec.backup", spec.backup.is_some()),
         ("spec.restoreFrom", spec.restore_from.is_some()),
-        ("spec.expose.type other than ClusterIP", exposed),
         ("spec.tls.issuerRef", spec.tls.as_ref().is_some_and(|tls| tls.issuer_ref.is_some())),
     ];
     match later.into_iter().find(|(_, set)| *set) {

@@ -35,6 +35,7 @@ async fn each_refusal_has_a_reason_and_says_what_to_do() {
         .await;
 
     let cramped = json!({"tier": tier("roomy"), "storage": {"size": "900M"}});
+    let routed = json!({"type": "TLSRoute", "hostname": "a.example.com", "gatewayRef": {"name": "g"}});
     let table: Vec<(&str, Value, &str, &str)> = vec![
         ("absent", json!({"tier": "nothing"}), "TierNotFound", "kubectl get atsigntiers"),
         ("forbidden", json!({"tier": tier("others")}), "TierNotAllowed", "namespaceSelector"),
@@ -61,7 +62,7 @@ async fn each_refusal_has_a_reason_and_says_what_to_do() {
             "ImageNotAllowed",
             "choose a tier with allowCustomImage",
         ),
-        ("balanced", json!({"expose": {"type": "LoadBalancer"}}), "NotYetSupported", "spec.expose.type"),
+        ("routed", json!({"expose": routed}), "GatewayApiOff", "gatewayApi.enabled=true"),
         ("issued", json!({"tls": {"issuerRef": {"name": "x"}}}), "NotYetSupported", "spec.tls.issuerRef"),
         ("claimless", json!({"storage": {"existingClaim": "none"}}), "ClaimNotFound", "create it"),
         (

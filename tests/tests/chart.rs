@@ -13,7 +13,7 @@ use serde_json::Value;
 const NAMESPACE: &str = "atsign-system";
 
 /// The ways in which the chart is rendered: what it is about, and the values that are set.
-const INSTALLATIONS: [(&str, &[&str]); 10] = [
+const INSTALLATIONS: [(&str, &[&str]); 11] = [
     ("as it is", &[]),
     ("two replicas of each", &["operator.replicas=2", "directory.replicas=2"]),
     ("some namespaces only", &["watchNamespaces={customers-1,customers-2}"]),
@@ -39,6 +39,7 @@ const INSTALLATIONS: [(&str, &[&str]); 10] = [
         "without policies, budgets and CRDs",
         &["networkPolicy.enabled=false", "directory.podDisruptionBudget.enabled=false", "crds.enabled=false"],
     ),
+    ("gateways, and no connection to servers", &["gatewayApi.enabled=true", "operator.probe=false"]),
     (
         "images and placement of one's own",
         &[
@@ -226,6 +227,7 @@ fn an_api_server_accepts_what_is_rendered_and_grants_what_is_needed() -> Result<
     ensure!(said.contains("would violate PodSecurity"), "a pod that may be root passed: {said}");
 
     rights_in_every_namespace(&server)?;
+    rights_that_are_switched_on(&server)?;
     rights_of_people(&server)?;
     rights_in_some_namespaces(&server)
 }
@@ -256,6 +258,40 @@ fn rights_in_every_namespace(server: &ApiServer) -> Result<()> {
         ("atsign-directory", "get", "secrets", NAMESPACE, false),
     ] {
         judge(server, account, verb, resource, namespace, allowed)?;
+    }
+    Ok(())
+}
+
+/// Kinds that this server does not have: kubectl cannot ask about them, but rules speak of them.
+fn rights_that_are_switched_on(server: &ApiServer) -> Result<()> {
+    let gateway_api = [
+        ("get", "gateways", true),
+        ("list", "gateways", false),
+        ("patch", "tlsroutes", true),
+        ("watch", "tlsroutes", true),
+        ("patch", "httproutes", false),
+    ];
+    for (values, on) in [([].as_slice(), false), (&["gatewayApi.enabled=true"], true)] {
+        server.kubectl_ok(&["apply", "--server-side", "-f", "-"], &rendered("gateways", values)?)?;
+        for (verb, resource, allowed) in gateway_api {
+            let attributes = serde_json::json!({"verb": verb, "group": "gateway.networking.k8s.io",
+                "resource": resource, "namespace": "others"});
+            let review = serde_json::json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+                "spec": {"user": format!("system:serviceaccount:{NAMESPACE}:atsign-operator"), "resourceAttributes": attributes}});
+            let ask = || -> Result<bool> {
+                let said = server.kubectl_ok(&["create", "-o", "json", "-f", "-"], &review.to_string())?;
+                Ok(serde_json::from_str::<Value>(&said)?["status"]["allowed"] == true)
+            };
+            // The API server hears of changed roles a moment later.
+            let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
+            while ask()? != (allowed && on) {
+                ensure!(
+                    std::time::Instant::now() < deadline,
+                    "{values:?}: {verb} {resource} is not {allowed}"
+                );
+                std::thread::sleep(std::time::Duration::from_millis(100));
+            }
+        }
     }
     Ok(())
 }

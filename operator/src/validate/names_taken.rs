@@ -1,6 +1,6 @@
 //! Whether something that is not this AtSign's stands where its objects go.
 
-use atsign_crds::AtSign;
+use atsign_crds::{AtSign, ExposeType};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 
@@ -12,9 +12,11 @@ pub(super) fn check(at_sign: &AtSign, observed: &Observed) -> Result<(), Error> 
     let spec = &at_sign.spec;
     let kept_activation = spec.activation.as_ref().is_some_and(|activation| activation.secret_name.is_some());
     let kept_tls = spec.tls.as_ref().is_some_and(|tls| tls.secret_name.is_some());
-    let children: [(&str, Option<&ObjectMeta>); 7] = [
+    let routed = spec.expose.as_ref().is_some_and(|expose| expose.type_ == Some(ExposeType::TlsRoute));
+    let children: [(&str, Option<&ObjectMeta>); 8] = [
         ("Deployment", observed.deployment.as_ref().map(|child| &child.metadata)),
         ("Service", observed.service.as_ref().map(|child| &child.metadata)),
+        ("TLSRoute", observed.route.as_ref().map(|child| &child.metadata).filter(|_| routed)),
         ("NetworkPolicy", observed.network_policy.as_ref().map(|child| &child.metadata)),
         ("ConfigMap", observed.config_map.as_ref().map(|child| &child.metadata)),
         ("Secret", observed.admin.as_ref().map(|child| &child.metadata)),

@@ -26,7 +26,7 @@ pub(super) fn activation(at_sign: &AtSign, observed: &Observed) -> Result<Source
 pub(super) fn tls(
     at_sign: &AtSign,
     observed: &Observed,
-    host: &str,
+    host: Option<&str>,
     now: Timestamp,
 ) -> Result<Source, Error> {
     let kept = at_sign.spec.tls.as_ref().and_then(|tls| tls.secret_name.clone());
@@ -35,7 +35,11 @@ pub(super) fn tls(
     let certificate = text(secret, "tls.crt").unwrap_or_default();
     match leaf::serves(&certificate, host, now) {
         Ok(()) => Ok(Source::Kept(name)),
-        Err(why) => Err(Error::CertificateInvalid { secret: name, why, address: host.to_owned() }),
+        Err(why) => Err(Error::CertificateInvalid {
+            secret: name,
+            why,
+            address: host.unwrap_or("its address").to_owned(),
+        }),
     }
 }
 

@@ -147,7 +147,10 @@ impl World {
     /// The same with more flags.
     pub async fn operator_as(&self, faults: Faults, flags: &[&str]) -> Operator {
         let always = ["atsign-operator", "--namespace", &self.system, "--watch-namespace", &self.namespace];
-        let options = Options::parse_from([&always, ["--resync", "3600"].as_slice(), flags].concat());
+        // No Service has pods behind it here: the tests of the real cluster connect.
+        let always = [always.as_slice(), &["--trust-readiness"]].concat();
+        let options =
+            Options::parse_from([always.as_slice(), ["--resync", "3600"].as_slice(), flags].concat());
         let metrics = Arc::new(Metrics::default());
         let client =
             ClientBuilder::try_from(config().await).expect("a client").with_layer(&faults.clone()).build();
@@ -186,7 +189,7 @@ impl World {
     /// The objects of a kind, in the tenants' namespace where they have one.
     pub fn api(&self, kind: &str) -> Api<DynamicObject> {
         match kind {
-            "PersistentVolume" | "AtSignTier" | "StorageClass" => {
+            "PersistentVolume" | "AtSignTier" | "StorageClass" | "CustomResourceDefinition" => {
                 Api::all_with(self.client.clone(), &resource(kind))
             }
             _ => Api::namespaced_with(self.client.clone(), &self.namespace, &resource(kind)),
@@ -381,7 +384,10 @@ pub fn resource(kind: &str) -> ApiResource {
     let (group, version, plural) = match kind {
         "AtSign" => ("atsign.dev", "v1", "atsigns"),
         "AtSignTier" => ("atsign.dev", "v1", "atsigntiers"),
+        "CustomResourceDefinition" => ("apiextensions.k8s.io", "v1", "customresourcedefinitions"),
         "Deployment" => ("apps", "v1", "deployments"),
+        "Gateway" => ("gateway.networking.k8s.io", "v1", "gateways"),
+        "TLSRoute" => ("gateway.networking.k8s.io", "v1", "tlsroutes"),
         "Job" => ("batch", "v1", "jobs"),
         "NetworkPolicy" => ("networking.k8s.io", "v1", "networkpolicies"),
         "Event" => ("events.k8s.io", "v1", "events"),
