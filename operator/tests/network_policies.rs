@@ -1,4 +1,4 @@
-//! Who may connect to whom, judged by the NetworkPolicies that stand in a cluster: the chart's, as Helm renders them,
+//! Who may connect to whom, judged by the `NetworkPolicies` that stand in a cluster: the chart's, as Helm renders them,
 //! and an AtSign's, as the operator makes it. Judged here, by the rules of the Kubernetes API: the plain bridge of the
 //! embedded cluster enforces no policies.
 
