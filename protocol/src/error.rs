@@ -179,6 +179,11 @@ impl AtError {
         Self { closes: false, ..self }
     }
 
+    /// Whether it tells the state of an enrollment: the prompt behind it is the one of a success.
+    pub fn is_of_enrollment_state(&self) -> bool {
+        self.bare
+    }
+
     /// Its code.
     pub fn code(&self) -> ErrorCode {
         self.code

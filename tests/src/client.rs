@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use sha2::{Digest as _, Sha512};
 
@@ -39,28 +39,51 @@ impl Client {
 
     /// Connects to `address`, checking the certificate against another name.
     pub fn connect_to(address: &str, server_name: &str, ca: &str) -> Result<Self> {
-        let mut client = Self::handshake(address, server_name, ca, &[])?;
+        let client = Self::handshake(address, server_name, ca, &[], None)?;
+        client.greeted(server_name)
+    }
+
+    /// A connection as another atSign's server, which shows its certificate.
+    pub(crate) fn connect_showing(
+        address: &str,
+        ca: &str,
+        (certificate, key): (CertificateDer<'static>, PrivateKeyDer<'static>),
+    ) -> Result<Self> {
+        Self::handshake(address, HOST, ca, &[], Some((certificate, key)))?.greeted(HOST)
+    }
+
+    fn greeted(mut self, server_name: &str) -> Result<Self> {
+        let client = &mut self;
         let banner = client.read_some()?;
         ensure!(banner == "@", "{server_name} greeted with {banner:?}, expected \"@\"");
-        Ok(client)
+        Ok(self)
     }
 
     /// A bare TLS connection that asks a secondary server for one of some protocols by ALPN.
     pub fn tls(server: &Secondary, protocols: &[&[u8]]) -> Result<StreamOwned<ClientConnection, TcpStream>> {
         let address = format!("127.0.0.1:{}", server.port);
-        Ok(Self::handshake(&address, HOST, &server.authority(), protocols)?.stream)
+        Ok(Self::handshake(&address, HOST, &server.authority(), protocols, None)?.stream)
     }
 
-    fn handshake(address: &str, server_name: &str, ca: &str, protocols: &[&[u8]]) -> Result<Self> {
+    fn handshake(
+        address: &str,
+        server_name: &str,
+        ca: &str,
+        protocols: &[&[u8]],
+        own: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
+    ) -> Result<Self> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
             roots.add(certificate?)?;
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
+        let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut config = match own {
+            Some((certificate, key)) => config.with_client_auth_cert(vec![certificate], key)?,
+            None => config.with_no_client_auth(),
+        };
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         let place = address.to_socket_addrs()?.next().with_context(|| format!("{address} has no address"))?;
         let tcp = TcpStream::connect_timeout(&place, CONNECTING)

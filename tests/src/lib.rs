@@ -9,4 +9,5 @@ pub mod history;
 pub mod network;
 pub mod secondary;
 pub mod soak;
+pub mod stand_in;
 pub mod volume;

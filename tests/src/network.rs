@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::client::Client;
 use crate::secondary::{Credentials, GUARD, HOST, Secondary, binary, free_ports};
+use crate::stand_in::StandIn;
 
 /// How long the directory may take to start, and to read its file again.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -97,6 +98,13 @@ impl Network {
             ensure!(Instant::now() < deadline, "the directory answers {found:?} for {at_sign}");
             std::thread::sleep(Duration::from_millis(100));
         }
+    }
+
+    /// Takes the place of an atSign's server: the test itself answers who comes.
+    pub fn stand_in(&self, at_sign: &str) -> Result<StandIn> {
+        let stand_in = StandIn::new(at_sign, Arc::clone(&self.credentials))?;
+        self.publish(at_sign, stand_in.port()?)?;
+        Ok(stand_in)
     }
 
     /// The file of the authority that all trust.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::admin;
 use crate::cgroup::MemoryGroup;
@@ -64,6 +65,14 @@ impl Credentials {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "test authority");
         Ok(Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate()?)? })
+    }
+
+    /// A new certificate for [`HOST`] and its key.
+    pub(crate) fn pair(&self) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>)> {
+        let key = KeyPair::generate()?;
+        let certificate = CertificateParams::new([HOST.to_owned()])?.signed_by(&key, &self.issuer)?;
+        let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(anyhow::Error::msg)?;
+        Ok((certificate.der().clone(), key))
     }
 
     /// Writes a new certificate for [`HOST`] and its key, each by rename, as a mounted Secret changes.

@@ -1,8 +1,20 @@
 //! What the directory and other servers send: text of strangers, read before anything is made of it.
 
 use atsign_protocol::AtSign;
+use base64::Engine as _;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use serde::Deserialize;
 
 use super::PeerError;
+
+/// The prompt of a client that has proved nothing.
+const STRANGER: &str = "@";
+
+const BASE64_URL: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// Where a server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +63,21 @@ pub fn challenge(line: &str) -> Result<(&str, &str), PeerError> {
     }
 }
 
+/// Whether a text may be signed for the server of `dialed`. From 3.16 of the reference server on a challenge may name who
+/// it is for: one that another server gave to this one, to be let in there as us, is not signed.
+pub fn is_for(challenge: &str, dialed: &AtSign) -> bool {
+    let Some(bound) = challenge.strip_prefix("pol1.") else { return true };
+    let named = BASE64_URL.decode(bound).ok().and_then(|json| serde_json::from_slice::<Bound>(&json).ok());
+    named.and_then(|bound| AtSign::parse(&bound.verifier).ok()).is_some_and(|verifier| verifier == *dialed)
+}
+
+/// What a challenge says that names who it is for.
+#[derive(Deserialize)]
+struct Bound {
+    #[serde(rename = "v")]
+    verifier: String,
+}
+
 /// The bytes of a server that are no line yet.
 #[derive(Debug)]
 pub struct Received {
@@ -63,7 +90,7 @@ pub struct Received {
 
 impl Default for Received {
     fn default() -> Self {
-        Self { bytes: Vec::new(), searched: 0, prompt: "@".to_owned() }
+        Self { bytes: Vec::new(), searched: 0, prompt: STRANGER.to_owned() }
     }
 }
 
@@ -88,10 +115,17 @@ impl Received {
         let mut line = std::mem::replace(&mut self.bytes, rest);
         self.searched = 0;
         line.pop();
-        if line.starts_with(self.prompt.as_bytes()) {
-            line.drain(..self.prompt.len());
-        }
+        // Behind an error stands the prompt of a stranger, also on a proven connection.
+        let prompt =
+            [self.prompt.as_str(), STRANGER].into_iter().find(|prompt| line.starts_with(prompt.as_bytes()));
+        line.drain(..prompt.map_or(0, str::len));
         String::from_utf8(line).map(Some).map_err(|_| PeerError::Garbled("it is no text"))
+    }
+
+    /// Whether nothing has come behind the last line but its prompt, or the beginning of it: what else there is would be
+    /// taken for the answer to the next request.
+    pub fn is_quiet(&self) -> bool {
+        self.prompt.as_bytes().starts_with(&self.bytes) || self.bytes == STRANGER.as_bytes()
     }
 
     /// Whether the server has taken us for `own`, which it says by its prompt, without a line feed. The prompt of the
@@ -141,6 +175,20 @@ mod tests {
     }
 
     #[test]
+    fn a_challenge_that_names_another_verifier_is_not_signed() {
+        let alice = AtSign::parse("@alice").expect("an atSign");
+        let bound = |json: &str| format!("pol1.{}", BASE64_URL.encode(json));
+        for good in ["7e1c", &bound(r#"{"v":"@alice","n":"1"}"#), &bound(r#"{"n":"1","v":"ALICE"}"#)] {
+            assert!(is_for(good, &alice), "{good}");
+        }
+        for bad in
+            [&bound(r#"{"v":"@mallory","n":"1"}"#), &bound(r#"{"n":"1"}"#), &bound("x"), "pol1.*", "pol1."]
+        {
+            assert!(!is_for(bad, &alice), "{bad}");
+        }
+    }
+
+    #[test]
     fn a_line_is_read_without_the_prompt_of_the_answer_before_it() {
         let mut received = received("@data:1\n@data:2\nda");
         assert_eq!(received.line().expect("text").as_deref(), Some("data:1"));
@@ -162,9 +210,14 @@ mod tests {
         for other in ["", "@", "@@", "@bob", "bob@", "@bobby@", "@@@bob@", "error:AT0401-no\n@"] {
             assert!(!received(other).is_proven(&own), "{other}");
         }
-        let mut received = received("@bob@data:1\n@bob@data:2\n");
+        let mut received = received("@bob@data:1\n@bob@error:AT0015-no\n@data:@bob@\n@bob@");
         assert!(received.is_proven(&own));
-        assert_eq!(received.line().expect("text").as_deref(), Some("data:1"));
-        assert_eq!(received.line().expect("text").as_deref(), Some("data:2"));
+        for line in ["data:1", "error:AT0015-no", "data:@bob@"] {
+            assert!(!received.is_quiet(), "{line}");
+            assert_eq!(received.line().expect("text").as_deref(), Some(line));
+        }
+        assert!(received.is_quiet());
+        received.bytes().extend_from_slice(b"d");
+        assert!(!received.is_quiet());
     }
 }

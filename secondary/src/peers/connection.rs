@@ -90,6 +90,11 @@ impl Connection {
         timeout(patience, request).await.map_err(|_| PeerError::Timeout)?
     }
 
+    /// Whether it can be used for another request: the server says nothing that nobody asked for.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.received.is_quiet()
+    }
+
     /// Sends `pol` and waits until the server takes us for `own`.
     pub(super) async fn prove(&mut self, own: &AtSign, patience: Duration) -> Result<(), PeerError> {
         let prove = async {

@@ -202,7 +202,7 @@ impl Peers {
         Ok((turn, peer))
     }
 
-    /// One request on a connection that is kept if it was answered.
+    /// One request on a connection that is kept if it was answered, and nothing else was said.
     async fn use_once(
         &self,
         mut idle: Idle,
@@ -212,6 +212,9 @@ impl Peers {
     ) -> Result<Answered, PeerError> {
         let line = idle.connection.request(command, purpose.patience(), purpose.longest(), room).await?;
         let address = idle.address.to_string();
+        if !idle.connection.is_quiet() {
+            return Ok(Answered { line, address });
+        }
         idle.since = Instant::now();
         let mut kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|idle| idle.since.elapsed() < IDLE_TIME);
@@ -248,15 +251,18 @@ impl Peers {
             }
         };
         if proven {
-            self.prove(&mut connection).await?;
+            self.prove(&mut connection, at_sign).await?;
         }
         Ok(Idle { at_sign: at_sign.clone(), proven, address, connection, since: Instant::now() })
     }
 
     /// The client's side of the handshake: the proof is signed, and can be fetched from us until it was checked.
-    async fn prove(&self, connection: &mut Connection) -> Result<(), PeerError> {
+    async fn prove(&self, connection: &mut Connection, to: &AtSign) -> Result<(), PeerError> {
         let answer = connection.request(&format!("from:{}", self.own), STEP, 4096, None).await?;
         let (session, text) = answers::challenge(&answer)?;
+        if !answers::is_for(text, to) {
+            return Err(PeerError::Handshake("its challenge is for another server".to_owned()));
+        }
         let signature = self.signing.sign(text).await?;
         let _shown = self.proofs.show(session, signature);
         // The other side looks us up, calls back and asks twice, each within its own patience.

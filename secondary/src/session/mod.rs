@@ -413,7 +413,10 @@ where
     writer.clear();
     writer.push(error.line(client.error_style()).as_bytes()).await?;
     writer.push(b"\n").await?;
-    writer.finish(&client.prompt(&server.at_sign)).await
+    // Another server is told its errors as a stranger is (reference page section 1.3).
+    let as_stranger = client.peer().is_some() && !error.is_of_enrollment_state();
+    let prompt = if as_stranger { Prompt::Stranger.text() } else { client.prompt(&server.at_sign) };
+    writer.finish(&prompt).await
 }
 
 fn no_memory_for(bytes: u64, limit: u64) -> AtError {

@@ -15,6 +15,7 @@ mod enroll;
 mod enroll_update;
 mod framing;
 mod from;
+mod handshake;
 mod http;
 mod info;
 mod keys;
