@@ -316,3 +316,81 @@ fn a_server_that_does_not_answer_is_given_up_and_its_late_answer_is_nobodys() ->
     assert_eq!(owner.answer()?, "data:2\n@bob@");
     Ok(())
 }
+
+/// A connection that @alice's server takes for @bob's.
+fn proven(alice: &Secondary, bob: &StandIn) -> Result<Client> {
+    let mut client = bob.visit(alice)?;
+    let (session, proof) = bob.claim(&mut client)?;
+    prove(&mut client, bob, &session, &sign(&proof)?, SIGNING_PUBLIC_KEY.trim())?;
+    ensure!(client.read_some()? == "@bob@");
+    Ok(client)
+}
+
+/// Tells of a change, which must be taken in.
+fn tell(client: &mut Client, what: &str) -> Result<()> {
+    let answer = client.request(&format!("notify:{what}"))?;
+    ensure!(answer == "data:success\n@bob@", "{what}: {answer}");
+    Ok(())
+}
+
+#[test]
+fn a_public_key_that_changes_by_notification_puts_the_shared_key_aside() -> Result<()> {
+    let (_network, alice, bob) = alice_is_real()?;
+    let mut owner = alice.connect_as_owner()?;
+    let mut client = proven(&alice, &bob)?;
+    data(&mut owner, "update:shared_key.bob@alice secret")?;
+    for same in ["first", "first"] {
+        tell(&mut client, &format!("update:ttr:-1:public:publickey@bob:{same}"))?;
+        assert_eq!(data(&mut owner, "llookup:cached:public:publickey@bob")?, same);
+        assert_eq!(data(&mut owner, "llookup:shared_key.bob@alice")?, "secret", "nothing has changed");
+    }
+    tell(&mut client, "update:ttr:-1:public:publickey@bob:second")?;
+    assert_eq!(data(&mut owner, "plookup:publickey@bob")?, "second");
+    ensure!(owner.request("llookup:shared_key.bob@alice")?.starts_with("error:AT0015-"));
+    let aside: Vec<String> = serde_json::from_str(&data(&mut owner, "scan shared_key.bob.until")?)?;
+    assert_eq!(aside.len(), 1, "{aside:?}");
+    assert_eq!(data(&mut owner, &format!("llookup:{}", aside[0]))?, "secret");
+    Ok(())
+}
+
+#[test]
+fn a_copy_follows_what_its_owner_tells_and_goes_with_the_original_only_if_it_cascades() -> Result<()> {
+    let (_network, alice, bob) = alice_is_real()?;
+    let mut owner = alice.connect_as_owner()?;
+    let mut client = proven(&alice, &bob)?;
+    for to in ["public:", "@alice:"] {
+        let copy = |key: &str| format!("cached:{to}{key}@bob");
+        let told =
+            |options: &str, key: &str, value: &str| format!("update:{options}{to}{key}.wavi@bob:{value}");
+        // Without ttr there is no copy.
+        tell(&mut client, &told("", "none", "1"))?;
+        ensure!(
+            owner.request(&format!("llookup:{}", copy("none.wavi")))?.starts_with("error:AT0015-"),
+            "{to}"
+        );
+
+        tell(&mut client, &told("ttl:600000:ttr:-1:ccd:true:isEncrypted:true:ivNonce:q1:", "gone", "1"))?;
+        tell(&mut client, &told("ttr:60:ccd:false:", "kept", "1"))?;
+        tell(&mut client, &told("ttr:60:", "too", "1"))?;
+        let meta: Value =
+            serde_json::from_str(&data(&mut owner, &format!("llookup:meta:{}", copy("gone.wavi")))?)?;
+        assert_eq!((&meta["ttl"], &meta["ttr"], &meta["ccd"]), (&600_000.into(), &(-1).into(), &true.into()));
+        assert_eq!((&meta["ivNonce"], &meta["isEncrypted"]), (&"q1".into(), &true.into()));
+        let meta: Value =
+            serde_json::from_str(&data(&mut owner, &format!("llookup:meta:{}", copy("kept.wavi")))?)?;
+        assert_eq!((&meta["ttr"], &meta["ccd"]), (&60.into(), &false.into()));
+        ensure!(meta["refreshAt"].is_string(), "{meta}");
+
+        // The value and what is said of it follow the owner.
+        tell(&mut client, &told("ttr:-1:ccd:true:", "too", "2"))?;
+        assert_eq!(data(&mut owner, &format!("llookup:{}", copy("too.wavi")))?, "2");
+        for key in ["gone", "kept", "too", "never.was"] {
+            tell(&mut client, &format!("delete:{to}{key}.wavi@bob"))?;
+        }
+        for (key, is_there) in [("gone", false), ("kept", true), ("too", false)] {
+            let answer = owner.request(&format!("llookup:{}", copy(&format!("{key}.wavi"))))?;
+            assert_eq!(answer.starts_with("data:"), is_there, "{to}{key}: {answer}");
+        }
+    }
+    Ok(())
+}
