@@ -11,7 +11,8 @@ use cluster::node::Does;
 use cluster::story::{HASTY, MI, Story, condition};
 use serde_json::{Value, json};
 
-const SOON_UNSCHEDULABLE: &str = "--memory-unschedulable-after=1";
+/// Soon, and late enough for a busy scheduler to see that a pod became smaller.
+const SOON_UNSCHEDULABLE: &str = "--memory-unschedulable-after=10";
 
 /// A story whose tier lets its servers move.
 async fn story_of_a_mover(flags: &[&str]) -> Story {
