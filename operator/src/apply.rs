@@ -1,5 +1,6 @@
 //! Fourth step: makes the cluster hold what was built, and writes nothing that is there already.
 
+mod certificate;
 mod dynamic;
 
 use std::fmt::Debug;
@@ -17,6 +18,8 @@ use kube::{Client, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+
+pub use certificate::certificate;
 
 use crate::build::{Applied, Prepared, Resources};
 use crate::context::Context;
@@ -267,8 +270,9 @@ pub async fn withdraw(context: &Context, at_sign: &AtSign, observed: &Observed) 
     let owner = at_sign.uid().unwrap_or_default();
     let (client, namespace) = (&context.client, at_sign.namespace().unwrap_or_default());
     withdraw_one(client, &namespace, &owner, observed.deployment.as_ref()).await?;
-    let routes = observed.route_api.served();
+    let (routes, certificates) = (observed.route_api.served(), observed.certificate_api.served());
     dynamic::settle(client, routes, &namespace, &owner, None, observed.route.as_ref()).await?;
+    dynamic::settle(client, certificates, &namespace, &owner, None, observed.certificate.as_ref()).await?;
     withdraw_one(client, &namespace, &owner, observed.service.as_ref()).await?;
     withdraw_one(client, &namespace, &owner, observed.network_policy.as_ref()).await?;
     withdraw_one(client, &namespace, &owner, observed.config_map.as_ref()).await?;

@@ -2,6 +2,7 @@
 
 pub mod activation_secret;
 pub mod admin_secret;
+pub mod certificate;
 pub mod claim;
 pub mod config_map;
 pub mod deployment;
@@ -85,7 +86,7 @@ pub fn build(
     let (deployment, pod_settings_pending) =
         deployment::build(server, observed.deployment.as_ref(), observed.asked_to_move.as_ref(), options);
     let tls = match &server.tls {
-        Source::Kept(_) => None,
+        Source::Kept(_) | Source::Issued(_) => None,
         Source::Generated(name) => Some(tls_secret::build(
             metadata(server, name),
             authority,
@@ -97,7 +98,7 @@ pub fn build(
     let mut resources = Resources {
         config_map: config_map::build(server, authority),
         activation: match &server.activation {
-            Source::Kept(_) => None,
+            Source::Kept(_) | Source::Issued(_) => None,
             Source::Generated(name) => {
                 Some(activation_secret::build(server, name, observed.activation.as_ref()))
             }

@@ -70,6 +70,8 @@ pub struct Context {
     pub usage: UsageCache,
     /// `TLSRoute`s, where the cluster has them.
     pub routes: Kind,
+    /// cert-manager's Certificates, where the cluster has them.
+    pub certificates: Kind,
     /// Whose memory is kept.
     pub fleet: Arc<Fleet>,
     authority: RwLock<Arc<Authority>>,
@@ -93,6 +95,7 @@ impl Context {
         Self {
             fleet: Arc::new(Fleet::new(client.clone(), recorder.clone(), metrics.clone(), policy)),
             routes: Kind::tls_route(options.gateway_api),
+            certificates: Kind::certificate(options.cert_manager),
             recorder,
             client,
             options,

@@ -24,7 +24,7 @@ use kube::{Client, Resource, ResourceExt as _};
 
 use crate::authority::Authority;
 use crate::context::{Context, GuardedAtSign, GuardedTier, Stores};
-use crate::dereference::extension::Extension;
+use crate::dereference::extension::{Extension, Kind};
 use crate::memory::fleet::PodFeed;
 use crate::metrics::Metrics;
 use crate::names;
@@ -124,7 +124,8 @@ impl Scope {
             .default_backoff()
             .inspect_ok(move |event| feed.take(event))
             .touched_objects();
-        let routes = routes(context.clone(), self.namespace.clone());
+        let routes = changed(|context| &context.routes, context.clone(), self.namespace.clone());
+        let certificates = changed(|context| &context.certificates, context.clone(), self.namespace.clone());
         drop(self.tiers);
         let jobs: Api<PartialObjectMeta<Job>> = Api::namespaced(client.clone(), &context.options.namespace);
         let config = Config::default().debounce(GATHER).concurrency(context.options.concurrency);
@@ -143,6 +144,7 @@ impl Scope {
                 |claim| named_by_labels(&claim),
             )
             .reconcile_on(routes)
+            .reconcile_on(certificates)
             .watches_stream(pods, |pod| named_by_labels(&pod))
             .watches(jobs, children, |job| named_by_labels(&job))
             .reconcile_on(context.fleet.asks_of(self.namespace.clone()))
@@ -170,14 +172,18 @@ where
     }
 }
 
-/// The AtSigns whose `TLSRoute` changed, from when the cluster has the kind on.
-fn routes(context: Arc<Context>, namespace: Option<String>) -> impl Stream<Item = ObjectRef<GuardedAtSign>> {
+/// The AtSigns whose object of a kind changed, from when the cluster has that kind on.
+fn changed(
+    kind: fn(&Context) -> &Kind,
+    context: Arc<Context>,
+    namespace: Option<String>,
+) -> impl Stream<Item = ObjectRef<GuardedAtSign>> {
     let found = async move {
-        while context.routes.is_enabled() {
-            match context.routes.look(&context.client).await {
+        while kind(&context).is_enabled() {
+            match kind(&context).look(&context.client).await {
                 Ok(Extension::Served(api)) => return Some((context, api)),
                 Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "what the Gateway API serves could not be read"),
+                Err(error) => tracing::warn!(%error, "what the cluster serves could not be read"),
             }
             tokio::time::sleep(LOOK_FOR_KINDS).await;
         }
@@ -190,11 +196,11 @@ fn routes(context: Arc<Context>, namespace: Option<String>) -> impl Stream<Item 
             None => Api::all_with(client, &kind),
         };
         let watched = watcher(api, watcher::Config::default().labels(names::MANAGED));
-        let changed = watched.default_backoff().touched_objects().filter_map(|route| {
-            let route = route.inspect_err(|error| tracing::warn!(%error, "TLSRoutes cannot be watched"));
-            std::future::ready(route.ok().and_then(|route| named_by_labels(&route)))
+        let touched = watched.default_backoff().touched_objects().filter_map(|object| {
+            let object = object.inspect_err(|error| tracing::warn!(%error, "a kind cannot be watched"));
+            std::future::ready(object.ok().and_then(|object| named_by_labels(&object)))
         });
-        changed.boxed()
+        touched.boxed()
     })
 }
 

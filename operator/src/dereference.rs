@@ -69,7 +69,7 @@ pub struct Observed {
     pub activation: Option<Secret>,
     /// The admin port's token.
     pub admin: Option<Secret>,
-    /// The certificate: signed here, or the Secret that `spec.tls` names.
+    /// The certificate: signed here, or by cert-manager, or the Secret that `spec.tls` names.
     pub tls: Option<Secret>,
     /// The claim: made here, or the one that `spec.storage` names.
     pub claim: Option<PersistentVolumeClaim>,
@@ -87,6 +87,10 @@ pub struct Observed {
     pub usage: Option<Usage>,
     /// The rollout that the server's memory asks for.
     pub asked_to_move: Option<Move>,
+    /// Whether the cluster has cert-manager's Certificates.
+    pub certificate_api: Extension,
+    /// The Certificate that was asked from cert-manager.
+    pub certificate: Option<DynamicObject>,
     /// Whether the cluster has `TLSRoute`s.
     pub route_api: Extension,
     /// The `TLSRoute`.
@@ -109,7 +113,11 @@ pub async fn dereference(context: &Context, at_sign: &AtSign) -> Result<Observed
     let name = at_sign.name_any();
     let spec = &at_sign.spec;
     let activation = spec.activation.as_ref().and_then(|activation| activation.secret_name.clone());
-    let tls = spec.tls.as_ref().and_then(|tls| tls.secret_name.clone());
+    let issued = names::issued(&name);
+    let tls = spec
+        .tls
+        .as_ref()
+        .and_then(|tls| tls.secret_name.clone().or_else(|| tls.issuer_ref.as_ref().map(|_| issued.clone())));
     let claim = spec.storage.as_ref().and_then(|storage| storage.existing_claim.clone());
 
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &namespace);
@@ -132,7 +140,10 @@ pub async fn dereference(context: &Context, at_sign: &AtSign) -> Result<Observed
     };
     let pods = pods(client, &namespace, &name).await?;
     let route_api = read("what the Gateway API serves", context.routes.look(client).await)?;
+    let certificate_api = read("what cert-manager serves", context.certificates.look(client).await)?;
     Ok(Observed {
+        certificate: dynamic("the Certificate", client, &namespace, &issued, &certificate_api).await?,
+        certificate_api,
         route: dynamic("the TLSRoute", client, &namespace, &name, &route_api).await?,
         gateway: gateway(client, at_sign, &route_api).await?,
         route_api,

@@ -56,6 +56,11 @@ pub fn tls(name: &str) -> String {
     format!("{name}-tls")
 }
 
+/// The Certificate that is asked from cert-manager, and its Secret.
+pub fn issued(name: &str) -> String {
+    format!("{name}-issued")
+}
+
 /// The ConfigMap of limits and trusted certificates.
 pub fn config(name: &str) -> String {
     format!("{name}-config")

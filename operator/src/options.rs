@@ -43,6 +43,10 @@ pub struct Options {
     #[arg(long, env = "ATSIGN_GATEWAY_API")]
     pub gateway_api: bool,
 
+    /// Have certificates made by cert-manager where spec.tls.issuerRef says so: take the rights to write those for granted
+    #[arg(long, env = "ATSIGN_CERT_MANAGER")]
+    pub cert_manager: bool,
+
     /// Take an AtSign for ready when its pod is, without connecting to it through its Service: for an operator that runs
     /// where it cannot reach the addresses of Services
     #[arg(long, env = "ATSIGN_TRUST_READINESS")]

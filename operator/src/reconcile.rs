@@ -130,6 +130,9 @@ async fn serve(context: &Context, at_sign: &AtSign) -> Result<Action, Error> {
                 context.fleet.forget(&at_sign.namespace().unwrap_or_default(), &at_sign.name_any());
                 apply::withdraw(context, at_sign, &observed).await?;
             }
+            if let validate::Error::CertificatePending { .. } = refusal {
+                apply::certificate(context, at_sign, &observed).await?;
+            }
             return refuse(context, at_sign, &refusal, now).await;
         }
     };
@@ -138,6 +141,7 @@ async fn serve(context: &Context, at_sign: &AtSign) -> Result<Action, Error> {
         Ok(applied) => applied,
         Err(error) => return Err(blame(context, at_sign, error, now).await),
     };
+    apply::certificate(context, at_sign, &observed).await?;
     context.fleet.keep(at_sign, &server, build::deployment::moved(&applied.deployment));
     let reached = reach::look(context, at_sign, &server, &observed, &applied).await;
     let outcome = Outcome::Applied(&server, &observed, &applied, reached.as_ref().copied());
@@ -178,7 +182,10 @@ async fn refuse(
     now: Timestamp,
 ) -> Result<Action, Error> {
     let because = Because::new(refusal.reason(), refusal.to_string());
-    let (progress, wait) = if refusal.passes() {
+    let (progress, wait) = if let validate::Error::CertificatePending { .. } = refusal {
+        // cert-manager's Certificates are watched.
+        (Progress::Reconciling(because), REFUSED)
+    } else if refusal.passes() {
         (Progress::Reconciling(because), PASSES)
     } else {
         (Progress::Stalled(because), REFUSED)

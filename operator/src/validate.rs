@@ -140,6 +140,28 @@ pub enum Error {
         /// The host that clients come to.
         address: String,
     },
+    /// cert-manager is not what this operator may use.
+    #[error(
+        "spec.tls.issuerRef needs rights that this operator was not given: install the chart with certManager.enabled=true, or remove it to have the operator's own authority sign"
+    )]
+    CertManagerOff,
+    /// The cluster has no cert-manager.
+    #[error(
+        "this cluster has no Certificate of cert-manager; install cert-manager, or remove spec.tls.issuerRef to have the operator's own authority sign"
+    )]
+    CertManagerMissing,
+    /// cert-manager has not signed yet. Passes by itself, or cert-manager says why not.
+    #[error(
+        "waiting until cert-manager has Certificate {certificate} signed: {said} (kubectl describe certificate -n {namespace} {certificate})"
+    )]
+    CertificatePending {
+        /// The Certificate.
+        certificate: String,
+        /// Its namespace.
+        namespace: String,
+        /// What cert-manager says.
+        said: String,
+    },
     /// `TLSRoute`s are not what this operator may use.
     #[error(
         "spec.expose.type TLSRoute needs rights that this operator was not given: install the chart with gatewayApi.enabled=true, or choose another type"
@@ -195,6 +217,9 @@ impl Error {
             Self::ActivationSecretInvalid(_) => "ActivationSecretInvalid",
             Self::CertificateNotFound(_) => "CertificateNotFound",
             Self::CertificateInvalid { .. } => "CertificateInvalid",
+            Self::CertManagerOff => "CertManagerOff",
+            Self::CertManagerMissing => "CertManagerMissing",
+            Self::CertificatePending { .. } => "CertificatePending",
             Self::GatewayApiOff => "GatewayApiOff",
             Self::GatewayApiMissing => "GatewayApiMissing",
             Self::GatewayNotFound(_) => "GatewayNotFound",
@@ -205,7 +230,7 @@ impl Error {
 
     /// Whether it passes by itself, so that nobody has to do anything.
     pub fn passes(&self) -> bool {
-        matches!(self, Self::CleanupPending { .. })
+        matches!(self, Self::CleanupPending { .. } | Self::CertificatePending { .. })
     }
 }
 
@@ -216,13 +241,15 @@ pub enum Source {
     Generated(String),
     /// A user keeps it, in the Secret of this name.
     Kept(String),
+    /// cert-manager makes it, in the Secret of this name.
+    Issued(String),
 }
 
 impl Source {
     /// The Secret's name.
     pub fn secret(&self) -> &str {
         match self {
-            Self::Generated(name) | Self::Kept(name) => name,
+            Self::Generated(name) | Self::Kept(name) | Self::Issued(name) => name,
         }
     }
 }
@@ -298,7 +325,7 @@ pub fn validate(
 
     let name = at_sign.name_any();
     let namespace = at_sign.namespace().unwrap_or_default();
-    let service = format!("{name}.{namespace}.svc.{cluster_domain}");
+    let service = service_host(at_sign, cluster_domain);
     let exposure = exposure::choose(at_sign, observed, &service)?;
     let storage = claim::choose(at_sign, &identity, &tier, observed)?;
     Ok(Server {
@@ -325,6 +352,12 @@ pub fn validate(
     })
 }
 
+/// The Service's whole name.
+pub fn service_host(at_sign: &AtSign, cluster_domain: &str) -> String {
+    let (name, namespace) = (at_sign.name_any(), at_sign.namespace().unwrap_or_default());
+    format!("{name}.{namespace}.svc.{cluster_domain}")
+}
+
 /// What the certificate carries: the name that clients use, the one that the directory still gives until the server
 /// answers by the new one, and the Service's.
 fn names(at_sign: &AtSign, host: Option<&str>, service: String) -> Vec<String> {
@@ -341,6 +374,16 @@ fn names(at_sign: &AtSign, host: Option<&str>, service: String) -> Vec<String> {
     names
 }
 
+/// What a certificate of somebody else's authority carries: as [`names`], but no name that only this cluster knows beside
+/// one that others know too, for public authorities sign none of those.
+pub fn certified(at_sign: &AtSign, host: Option<&str>, service: &str) -> Vec<String> {
+    let host = host.unwrap_or(service);
+    let published =
+        at_sign.status.as_ref().and_then(|status| status.address.as_deref()).map(exposure::host_of);
+    let before = published.filter(|published| *published != host && *published != service);
+    std::iter::once(host).chain(before).map(str::to_owned).collect()
+}
+
 /// Of two that claim an atSign the older keeps it: by creation time, then by UID, so that every reader agrees.
 fn is_first(at_sign: &AtSign, identity: &at_sign::AtSign, observed: &Observed) -> Result<(), Error> {
     let own = (at_sign.creation_timestamp(), at_sign.uid().unwrap_or_default());
@@ -354,11 +397,7 @@ fn is_first(at_sign: &AtSign, identity: &at_sign::AtSign, observed: &Observed) -
 /// Refuses what a later version serves: better than to ignore what somebody relies on.
 fn is_served(at_sign: &AtSign) -> Result<(), Error> {
     let spec = &at_sign.spec;
-    let later = [
-        ("spec.backup", spec.backup.is_some()),
-        ("spec.restoreFrom", spec.restore_from.is_some()),
-        ("spec.tls.issuerRef", spec.tls.as_ref().is_some_and(|tls| tls.issuer_ref.is_some())),
-    ];
+    let later = [("spec.backup", spec.backup.is_some()), ("spec.restoreFrom", spec.restore_from.is_some())];
     match later.into_iter().find(|(_, set)| *set) {
         None => Ok(()),
         Some((field, _)) => Err(Error::NotYetSupported(field.to_owned())),

@@ -63,7 +63,7 @@ async fn each_refusal_has_a_reason_and_says_what_to_do() {
             "choose a tier with allowCustomImage",
         ),
         ("routed", json!({"expose": routed}), "GatewayApiOff", "gatewayApi.enabled=true"),
-        ("issued", json!({"tls": {"issuerRef": {"name": "x"}}}), "NotYetSupported", "spec.tls.issuerRef"),
+        ("issued", json!({"tls": {"issuerRef": {"name": "x"}}}), "CertManagerOff", "certManager.enabled"),
         ("claimless", json!({"storage": {"existingClaim": "none"}}), "ClaimNotFound", "create it"),
         (
             "classless",

@@ -39,7 +39,10 @@ const INSTALLATIONS: [(&str, &[&str]); 11] = [
         "without policies, budgets and CRDs",
         &["networkPolicy.enabled=false", "directory.podDisruptionBudget.enabled=false", "crds.enabled=false"],
     ),
-    ("gateways, and no connection to servers", &["gatewayApi.enabled=true", "operator.probe=false"]),
+    (
+        "gateways, cert-manager, and no connection to servers",
+        &["gatewayApi.enabled=true", "certManager.enabled=true", "operator.probe=false"],
+    ),
     (
         "images and placement of one's own",
         &[
@@ -264,18 +267,22 @@ fn rights_in_every_namespace(server: &ApiServer) -> Result<()> {
 
 /// Kinds that this server does not have: kubectl cannot ask about them, but rules speak of them.
 fn rights_that_are_switched_on(server: &ApiServer) -> Result<()> {
-    let gateway_api = [
-        ("get", "gateways", true),
-        ("list", "gateways", false),
-        ("patch", "tlsroutes", true),
-        ("watch", "tlsroutes", true),
-        ("patch", "httproutes", false),
+    let rights = [
+        ("get", "gateway.networking.k8s.io", "gateways", true),
+        ("list", "gateway.networking.k8s.io", "gateways", false),
+        ("patch", "gateway.networking.k8s.io", "tlsroutes", true),
+        ("watch", "gateway.networking.k8s.io", "tlsroutes", true),
+        ("patch", "gateway.networking.k8s.io", "httproutes", false),
+        ("patch", "cert-manager.io", "certificates", true),
+        ("get", "cert-manager.io", "issuers", false),
     ];
-    for (values, on) in [([].as_slice(), false), (&["gatewayApi.enabled=true"], true)] {
-        server.kubectl_ok(&["apply", "--server-side", "-f", "-"], &rendered("gateways", values)?)?;
-        for (verb, resource, allowed) in gateway_api {
-            let attributes = serde_json::json!({"verb": verb, "group": "gateway.networking.k8s.io",
-                "resource": resource, "namespace": "others"});
+    for (values, on) in
+        [([].as_slice(), false), (&["gatewayApi.enabled=true", "certManager.enabled=true"], true)]
+    {
+        server.kubectl_ok(&["apply", "--server-side", "-f", "-"], &rendered("switched on", values)?)?;
+        for (verb, group, resource, allowed) in rights {
+            let attributes = serde_json::json!({"verb": verb, "group": group, "resource": resource,
+                "namespace": "others"});
             let review = serde_json::json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
                 "spec": {"user": format!("system:serviceaccount:{NAMESPACE}:atsign-operator"), "resourceAttributes": attributes}});
             let ask = || -> Result<bool> {

@@ -39,7 +39,7 @@ pub(super) async fn settle(
     }
 }
 
-fn is_of(object: &DynamicObject, owner: &str) -> bool {
+pub(super) fn is_of(object: &DynamicObject, owner: &str) -> bool {
     object.owner_references().iter().any(|reference| reference.uid == owner)
 }
 

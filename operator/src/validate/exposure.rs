@@ -88,7 +88,7 @@ pub fn host_of(address: &str) -> &str {
 }
 
 /// Decides. `service` is the name that the Service has in the cluster.
-pub(super) fn choose(at_sign: &AtSign, observed: &Observed, service: &str) -> Result<Exposure, Error> {
+pub fn choose(at_sign: &AtSign, observed: &Observed, service: &str) -> Result<Exposure, Error> {
     let expose = at_sign.spec.expose.clone().unwrap_or_default();
     let way = match expose.type_.unwrap_or_default() {
         ExposeType::ClusterIp => Way::ClusterIp,

@@ -11,12 +11,14 @@ use crate::dereference::Observed;
 pub(super) fn check(at_sign: &AtSign, observed: &Observed) -> Result<(), Error> {
     let spec = &at_sign.spec;
     let kept_activation = spec.activation.as_ref().is_some_and(|activation| activation.secret_name.is_some());
-    let kept_tls = spec.tls.as_ref().is_some_and(|tls| tls.secret_name.is_some());
+    let kept_tls = spec.tls.as_ref().is_some_and(|tls| tls.secret_name.is_some() || tls.issuer_ref.is_some());
     let routed = spec.expose.as_ref().is_some_and(|expose| expose.type_ == Some(ExposeType::TlsRoute));
-    let children: [(&str, Option<&ObjectMeta>); 8] = [
+    let issued = spec.tls.as_ref().is_some_and(|tls| tls.issuer_ref.is_some());
+    let children: [(&str, Option<&ObjectMeta>); 9] = [
         ("Deployment", observed.deployment.as_ref().map(|child| &child.metadata)),
         ("Service", observed.service.as_ref().map(|child| &child.metadata)),
         ("TLSRoute", observed.route.as_ref().map(|child| &child.metadata).filter(|_| routed)),
+        ("Certificate", observed.certificate.as_ref().map(|child| &child.metadata).filter(|_| issued)),
         ("NetworkPolicy", observed.network_policy.as_ref().map(|child| &child.metadata)),
         ("ConfigMap", observed.config_map.as_ref().map(|child| &child.metadata)),
         ("Secret", observed.admin.as_ref().map(|child| &child.metadata)),

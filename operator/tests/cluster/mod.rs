@@ -386,6 +386,7 @@ pub fn resource(kind: &str) -> ApiResource {
         "AtSignTier" => ("atsign.dev", "v1", "atsigntiers"),
         "CustomResourceDefinition" => ("apiextensions.k8s.io", "v1", "customresourcedefinitions"),
         "Deployment" => ("apps", "v1", "deployments"),
+        "Certificate" => ("cert-manager.io", "v1", "certificates"),
         "Gateway" => ("gateway.networking.k8s.io", "v1", "gateways"),
         "TLSRoute" => ("gateway.networking.k8s.io", "v1", "tlsroutes"),
         "Job" => ("batch", "v1", "jobs"),
