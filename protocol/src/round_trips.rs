@@ -181,7 +181,7 @@ proptest! {
         prop_assert_eq!(command, Command::LocalLookup(LocalLookup { operation: Operation::All, key }));
         let command = parse(&format!("scan:showHidden:true:@bob {regex}"));
         let of = AtSign::parse("@bob").ok();
-        prop_assert_eq!(command, Command::Scan(Scan { show_hidden: true, of, regex: Some(regex.clone()) }));
+        prop_assert_eq!(command, Command::Scan(Scan { log: false, show_hidden: true, of, regex: Some(regex.clone()) }));
         let bound = limit.map(|limit| format!(":limit:{limit}")).unwrap_or_default();
         let command = parse(&format!("sync:from:{from}{bound}:{regex}"));
         let expected = Sync { from, limit, skip_deletes_until: None, regex: Some(regex) };

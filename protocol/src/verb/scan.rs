@@ -7,6 +7,8 @@ use crate::key::{at_sign, strip_tag};
 /// Lists keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scan {
+    /// What the commit log says of the keys, and not what is stored.
+    pub log: bool,
     /// Also the hidden keys, for the owner.
     pub show_hidden: bool,
     /// The keys that another atSign's server shows.
@@ -51,11 +53,14 @@ impl Scan {
                 let end = end(field);
                 match &field[..end] {
                     other if other.starts_with('@') && scan.of.is_none() => scan.of = Some(at_sign(other)?),
-                    log if log.eq_ignore_ascii_case("cl") => {}
+                    log if log.eq_ignore_ascii_case("cl") => scan.log = true,
                     _ => return Err(AtError::syntax("scan knows cl, showhidden, page and one atSign")),
                 }
                 rest = &field[end..];
             }
+        }
+        if scan.log && scan.of.is_some() {
+            return Err(AtError::syntax("the commit log of another atSign cannot be scanned"));
         }
         Ok(scan)
     }
@@ -76,16 +81,31 @@ mod tests {
         assert_eq!(scan(":showHidden:true"), Scan { show_hidden: true, ..Scan::default() });
         assert_eq!(
             scan(":showhidden:True:@bob:page:2 MyRegex"),
-            Scan { show_hidden: true, of: AtSign::parse("bob").ok(), regex: Some("MyRegex".into()) }
+            Scan {
+                show_hidden: true,
+                of: AtSign::parse("bob").ok(),
+                regex: Some("MyRegex".into()),
+                ..Scan::default()
+            }
         );
-        assert_eq!(scan(":cl"), Scan::default());
+        assert_eq!(scan(":cl"), Scan { log: true, ..Scan::default() });
     }
 
     #[test]
     fn what_is_no_scan_is_refused() {
-        for text in
-            ["@", ":", ":@", ":x", ":showhidden:", ":showhidden:1", ":page:", ":page:x", " a b", ":@a:@b"]
-        {
+        for text in [
+            "@",
+            ":",
+            ":@",
+            ":x",
+            ":showhidden:",
+            ":showhidden:1",
+            ":page:",
+            ":page:x",
+            " a b",
+            ":@a:@b",
+            ":cl:@a",
+        ] {
             assert!(Scan::parse(text).is_err(), "{text}");
         }
     }

@@ -100,6 +100,10 @@ impl Store for Memory {
         }))
     }
 
+    fn has_expired(&self, _: &str, _: i64) -> bool {
+        false
+    }
+
     async fn scan(&self, page: Page, now: i64) -> Result<Vec<String>, StoreError> {
         self.check()?;
         let records = self.records.lock().expect("records");

@@ -302,8 +302,8 @@ impl Database {
     }
 
     /// Deletes keys that have expired at `now`, [`EXPIRED_AT_ONCE`] at most; those that are in the commit log get an
-    /// entry there.
-    pub fn expire(&mut self, now: i64) -> Result<usize, DatabaseError> {
+    /// entry there. Returns their names, and how many notifications went with them.
+    pub fn expire(&mut self, now: i64) -> Result<(Vec<String>, usize), DatabaseError> {
         let due: Vec<(String, bool)> = self
             .connection
             .prepare_cached(
@@ -316,7 +316,8 @@ impl Database {
             self.remove(key)?;
             self.log(key, Operation::Delete, *committed)?;
         }
-        Ok(due.len() + self.expire_notifications(now)?)
+        let notifications = self.expire_notifications(now)?;
+        Ok((due.into_iter().map(|(key, _)| key).collect(), notifications))
     }
 
     /// Writes the whole log back. After a failed fsync the kernel may call pages clean that never reached the disk;

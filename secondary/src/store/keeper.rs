@@ -331,11 +331,13 @@ impl Keeper {
         let now = unix_millis();
         let expired = begin_if_needed(database)
             .and_then(|()| database.expire(now))
-            .and_then(|count| Ok(database.commit().map(|()| count)?));
+            .and_then(|gone| Ok(database.commit().map(|()| gone)?));
         match expired {
-            Ok(count) => {
+            Ok((keys, notifications)) => {
                 self.confirm()?;
+                let count = keys.len() + notifications;
                 self.shared.figures.expired.fetch_add(count as u64, Ordering::Relaxed);
+                self.shared.gone.add(keys.iter().map(String::as_str), now);
                 self.look_for_expiry();
                 self.announce();
             }

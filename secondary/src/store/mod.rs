@@ -7,6 +7,7 @@ mod enrollments;
 mod failure;
 pub mod figures;
 pub mod file;
+mod gone;
 pub mod keeper;
 pub mod log;
 pub mod notifications;
@@ -172,6 +173,8 @@ pub trait Store: Notifications + Clone + Send + Sync + 'static {
     fn entries(&self, log: Log) -> impl Future<Output = Result<u64, StoreError>> + Send;
     /// What is told of the access log.
     fn visits(&self, most: Top) -> impl Future<Output = Result<Visits, StoreError>> + Send;
+    /// Whether a key that is not there expired a little while ago.
+    fn has_expired(&self, key: &str, now: i64) -> bool;
     /// Number of keys, and bytes of what holds them.
     fn size(&self) -> impl Future<Output = Result<(u64, u64), StoreError>> + Send;
 }

@@ -13,6 +13,7 @@ use super::caches::Caches;
 use super::database::{Database, DatabaseError};
 use super::figures::Figures;
 use super::file::{Files, OpenError};
+use super::gone::Gone;
 use super::keeper::Keeper;
 use super::notifications::Progress;
 use super::queue::{Manner, Queue, Weight};
@@ -64,6 +65,7 @@ pub(super) struct Shared {
     pub(super) figures: Arc<Figures>,
     pub(super) progress: watch::Sender<Progress>,
     pub(super) caches: Caches,
+    pub(super) gone: Gone,
     pub(super) meter: Arc<Meter>,
     pub(super) quota: Arc<Quota>,
 }
@@ -97,6 +99,7 @@ pub fn open(config: Config) -> std::io::Result<Opening> {
         figures: Arc::clone(&figures),
         progress: watch::Sender::new(Progress::default()),
         caches: Caches::new(config.cache_kib),
+        gone: Gone::default(),
         meter: Arc::clone(&config.meter),
         quota: Arc::default(),
     });
@@ -296,7 +299,10 @@ impl Store for SqliteStore {
     async fn commit(&self, change: Change, now: i64) -> Result<i64, StoreError> {
         let brought = match &change {
             Change::Put { key, value, .. } => key.len() + value.as_ref().map_or(0, String::len),
-            Change::Delete { key, .. } => key.len(),
+            Change::Delete { key, .. } => {
+                self.shared.gone.forget(key);
+                key.len()
+            }
         };
         self.ask(true, brought, move |database| database.apply(&change, now)).await
     }
@@ -328,6 +334,10 @@ impl Store for SqliteStore {
 
     async fn visits(&self, most: Top) -> Result<Visits, StoreError> {
         self.ask(false, 0, move |database| database.visits(most)).await
+    }
+
+    fn has_expired(&self, key: &str, now: i64) -> bool {
+        self.shared.gone.has(key, now)
     }
 
     async fn size(&self) -> Result<(u64, u64), StoreError> {

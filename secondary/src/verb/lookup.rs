@@ -2,13 +2,13 @@
 
 use atsign_protocol::answer::{MetadataAnswer, WholeAnswer};
 use atsign_protocol::verb::{LocalLookup, Lookup, Operation, ProxyLookup};
-use atsign_protocol::{AtError, AtKey, Intent, Visibility};
+use atsign_protocol::{AtError, AtKey, Intent, Metadata, Visibility};
 
 use super::read::{Held, read};
 use super::remote;
 use crate::atserver::AtServer;
 use crate::session::{Answer, Client};
-use crate::store::Store;
+use crate::store::{Record, Store};
 
 /// A value that begins so names another key, whose value is the answer.
 const REFERENCE: &str = "atsign://";
@@ -67,8 +67,16 @@ pub(super) async fn plookup<S: Store>(
     resolved(server, client, &plookup.key, plookup.operation).await
 }
 
+/// What is stored by that name; of what has just expired, that it has.
 async fn existing<S: Store>(server: &AtServer<S>, client: &Client, key: &str) -> Result<Held, AtError> {
-    read(server, client, key).await?.ok_or_else(|| AtError::key_not_found(key))
+    match read(server, client, key).await? {
+        Some(held) => Ok(held),
+        None if server.store.has_expired(key, server.now()) => {
+            let metadata = Metadata { expires_at: Some(0), ..Metadata::default() };
+            Ok(Held { record: Record { value: None, metadata }, lease: None })
+        }
+        None => Err(AtError::key_not_found(key)),
+    }
 }
 
 /// The key's answer, its value taken from where it refers to.

@@ -4,14 +4,15 @@ use std::borrow::Cow;
 use std::io;
 
 use atsign_protocol::verb::Scan;
-use atsign_protocol::{AtError, ErrorCode};
+use atsign_protocol::{AtError, ErrorCode, time};
 use regex_lite::Regex;
+use serde::Serialize;
 use tokio::io::AsyncWrite;
 
 use super::{regex, remote};
 use crate::atserver::AtServer;
 use crate::session::{Answer, Client, Writer};
-use crate::store::{Page, Store};
+use crate::store::{LogPage, LogStart, Page, Store, sign};
 
 /// Keys read from the store at a time, and searched before others get their turn.
 const PAGE: usize = 100;
@@ -39,6 +40,13 @@ where
         Err(error) => return Ok(Err(error)),
     };
     server.budget.reads_in_bulk();
+    if scan.log {
+        return if client.is_owner() {
+            log(server, client, &view, writer).await
+        } else {
+            Ok(Err(AtError::unauthenticated()))
+        };
+    }
     writer.push(b"data:[").await?;
     let mut after = None;
     let mut first = true;
@@ -61,6 +69,66 @@ where
             break;
         }
         // A long scan of a client that reads fast is not to keep the others waiting.
+        tokio::task::yield_now().await;
+    }
+    writer.push(b"]").await?;
+    Ok(Ok(Answer::Written))
+}
+
+/// An entry of the commit log.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry<'a> {
+    at_key: &'a str,
+    operation: &'static str,
+    commit_id: i64,
+    /// When; the log does not say it of keys that are gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    op_time: Option<String>,
+}
+
+/// What the commit log says, in its order: of keys that are gone too.
+async fn log<S, T>(
+    server: &AtServer<S>,
+    client: &Client,
+    view: &View,
+    writer: &mut Writer<'_, T>,
+) -> io::Result<Result<Answer, AtError>>
+where
+    S: Store,
+    T: AsyncWrite + Unpin + Send,
+{
+    writer.push(b"data:[").await?;
+    let (mut after, mut first) = (-1, true);
+    loop {
+        let page = LogPage { from: LogStart::After(after), limit: PAGE };
+        let commits = match server.store.commits(page).await {
+            Ok(commits) => commits,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        for commit in commits.iter().filter(|commit| client.may_read(&commit.key)) {
+            let Some(at_key) = view.show(&commit.key) else { continue };
+            let stored = match server.store.get_up_to(at_key, 0).await {
+                Ok(stored) => stored,
+                Err(error) => return Ok(Err(error.into())),
+            };
+            let changed = stored.and_then(|stored| stored.metadata().updated_at);
+            let entry = Entry {
+                at_key,
+                operation: sign(commit.operation),
+                commit_id: commit.id,
+                op_time: changed.map(|millis| time::print(millis).replace(' ', "T")),
+            };
+            if !std::mem::take(&mut first) {
+                writer.push(b",").await?;
+            }
+            // Texts and a number always serialise.
+            writer.push(&serde_json::to_vec(&entry).unwrap_or_default()).await?;
+        }
+        match commits.last() {
+            Some(last) if commits.len() == PAGE => after = last.id,
+            _ => break,
+        }
         tokio::task::yield_now().await;
     }
     writer.push(b"]").await?;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use atsign_tests::secondary::Secondary;
 
-use crate::data;
+use crate::{data, json, owner, stranger};
 
 fn filled() -> Result<Secondary> {
     let server = Secondary::start("@frank")?;
@@ -100,5 +100,23 @@ fn a_thousand_keys_are_one_array() -> Result<()> {
     let keys = listed(&data(&mut client, "scan key")?)?;
     assert_eq!(keys.len(), 1000);
     assert_eq!(keys[999], "public:key0999.wavi@frank");
+    Ok(())
+}
+
+#[test]
+fn the_commit_log_is_told_to_the_owner_entry_by_entry_with_what_is_gone() -> Result<()> {
+    let mut client = owner()?;
+    let first: i64 = data(&mut client, "update:scancl.one@alice 1")?.parse()?;
+    data(&mut client, "update:scancl._two@alice 1")?;
+    let last: i64 = data(&mut client, "delete:scancl._two@alice")?.parse()?;
+    let log = json(&mut client, "scan:cl ^scancl")?;
+    assert_eq!(log.as_array().map(Vec::len), Some(2), "{log}");
+    assert_eq!((&log[0]["atKey"], &log[0]["operation"]), (&"scancl.one@alice".into(), &"*".into()));
+    assert_eq!((&log[0]["commitId"], &log[1]["commitId"]), (&first.into(), &last.into()));
+    assert!(log[0]["opTime"].as_str().is_some_and(|time| time.contains('T') && time.ends_with('Z')), "{log}");
+    assert_eq!((&log[1]["atKey"], &log[1]["operation"]), (&"scancl._two@alice".into(), &"-".into()));
+    let refused = "error:AT0401-Exception: Command cannot be executed without auth\n@";
+    assert_eq!(stranger()?.request("scan:cl")?, refused);
+    assert!(client.request("scan:cl:@bob")?.starts_with("error:AT0003-"));
     Ok(())
 }

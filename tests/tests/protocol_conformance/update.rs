@@ -1,5 +1,7 @@
 //! `update` and `update:json` (reference page section 2.9).
 
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
 use atsign_tests::secondary::Secondary;
 
@@ -216,5 +218,36 @@ fn birth_and_end_may_be_claimed() -> Result<()> {
     client.request("update:eAt:2099-01-01T00:00:00.250Z:update.claimed.end@alice 1")?;
     let metadata = crate::json(&mut client, "llookup:meta:update.claimed.end@alice")?;
     assert_eq!(metadata["expiresAt"], "2099-01-01 00:00:00.250Z");
+    Ok(())
+}
+
+#[test]
+fn a_key_that_has_just_expired_is_null_until_somebody_deletes_it() -> Result<()> {
+    let mut client = owner()?;
+    for (key, ask) in [
+        ("update.over@alice", "llookup:update.over@alice"),
+        ("public:update.over@alice", "plookup:update.over@alice"),
+        ("@alice:update.over@alice", "lookup:update.over@alice"),
+    ] {
+        data(&mut client, &format!("update:ttl:100:{key} 1"))?;
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while data(&mut client, ask)? != "null" {
+            assert!(Instant::now() < deadline, "{key} does not expire");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let scanned = data(&mut client, "scan update.over")?;
+        assert_eq!(scanned, "[]", "{key}");
+        // Also once its row has gone, which the commit log tells.
+        while !data(&mut client, "scan:cl update.over")?.contains("\"-\"") {
+            assert!(Instant::now() < deadline, "{key} is not deleted");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(data(&mut client, ask)?, "null", "{key}");
+        data(&mut client, &format!("update:{key} 2"))?;
+        assert_eq!(data(&mut client, ask)?, "2", "{key}");
+        data(&mut client, &format!("delete:{key}"))?;
+        assert!(client.request(ask)?.starts_with("error:AT0015-"), "{key}");
+    }
+    assert_eq!(client.request("llookup:update.never@alice")?.split('-').next(), Some("error:AT0015"));
     Ok(())
 }

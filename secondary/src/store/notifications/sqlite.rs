@@ -68,6 +68,9 @@ const COLUMNS: &str =
 impl Notifications for SqliteStore {
     async fn post(&self, posting: Posting, now: Millis) -> Result<Posted, StoreError> {
         let brought = posting.notification.value.as_ref().map_or(0, String::len);
+        if let Some(Change::Delete { key, .. }) = &posting.change {
+            self.shared.gone.forget(key);
+        }
         self.ask(true, brought, move |database| database.post(&posting, now)).await
     }
 
