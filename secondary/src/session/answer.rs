@@ -125,7 +125,12 @@ impl<'a, T: AsyncWrite + Unpin> Writer<'a, T> {
         while !self.buffer.is_empty() {
             self.send(RECORD.min(self.buffer.len())).await?;
         }
-        Ok(())
+        // Nothing more: whoever makes messages of it ends one here.
+        self.timed(async |stream| {
+            let _none = stream.write(&[]).await?;
+            stream.flush().await
+        })
+        .await
     }
 
     /// Whether a part of the answer is on its way already.
@@ -187,7 +192,9 @@ mod tests {
             _: &mut std::task::Context<'_>,
             bytes: &[u8],
         ) -> std::task::Poll<io::Result<usize>> {
-            self.0.push(bytes.to_vec());
+            if !bytes.is_empty() {
+                self.0.push(bytes.to_vec());
+            }
             std::task::Poll::Ready(Ok(bytes.len()))
         }
 

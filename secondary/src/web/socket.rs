@@ -26,6 +26,8 @@ pub struct Socket<T> {
     outgoing: Vec<u8>,
     /// A message was begun and not ended.
     within_message: bool,
+    /// The next flush ends it.
+    ends: bool,
     closed: bool,
 }
 
@@ -93,7 +95,14 @@ fn missing(head: &[u8]) -> usize {
 impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
     /// The socket of a stream whose client was told that it may speak.
     pub fn new(stream: T) -> Self {
-        Self { stream, incoming: Incoming::NONE, outgoing: Vec::new(), within_message: false, closed: false }
+        Self {
+            stream,
+            incoming: Incoming::NONE,
+            outgoing: Vec::new(),
+            within_message: false,
+            ends: false,
+            closed: false,
+        }
     }
 
     fn frame(&mut self, opcode: OpCode, is_final: bool, payload: &[u8]) {
@@ -209,6 +218,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<T> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_send(context))?;
+        if bytes.is_empty() {
+            this.ends = true;
+            return Poll::Ready(Ok(0));
+        }
         let piece = &bytes[..bytes.len().min(PIECE)];
         let begun = std::mem::replace(&mut this.within_message, true);
         // An answer is a text; what a stream carries may be anything.
@@ -222,10 +235,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<T> {
         Poll::Ready(Ok(piece.len()))
     }
 
-    /// Ends the message.
+    /// Ends the message, if nothing was written last: parts of a long one are flushed too.
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if std::mem::take(&mut this.within_message) {
+        if std::mem::take(&mut this.ends) && std::mem::take(&mut this.within_message) {
             this.frame(OpCode::Data(Data::Continue), true, &[]);
         }
         ready!(this.poll_send(context))?;
@@ -348,7 +361,9 @@ mod tests {
         for pieces in [&[&b"data"[..], b":1"][..], &[b"\xFF"]] {
             for piece in pieces {
                 socket.write_all(piece).await.expect("written");
+                socket.flush().await.expect("flushed");
             }
+            assert_eq!(socket.write(b"").await.expect("the end"), 0);
             socket.flush().await.expect("flushed");
         }
         socket.shutdown().await.expect("closed");
