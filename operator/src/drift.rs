@@ -6,6 +6,9 @@ use serde_json::Value;
 /// The fields that tell the elements of Kubernetes' associative lists apart.
 const KEYS: [&str; 3] = ["mountPath", "uid", "name"];
 
+/// A field that API servers before Kubernetes 1.33 drop.
+const YOUNG: &str = "resizePolicy";
+
 /// Whether every field that `wanted` sets stands in `live` with the same value. What others added beside it is theirs.
 pub fn covers(wanted: &Value, live: &Value) -> bool {
     match (wanted, live) {
@@ -13,8 +16,8 @@ pub fn covers(wanted: &Value, live: &Value) -> bool {
         (Value::Object(wanted), Value::Object(live)) => {
             wanted.iter().all(|(key, wanted)| match live.get(key) {
                 Some(live) => covers(wanted, live),
-                // The API server drops empty objects and lists of some fields.
-                None => is_empty(wanted),
+                // The API server drops empty objects and lists of some fields, and what it is too old for.
+                None => is_empty(wanted) || key == YOUNG,
             })
         }
         (Value::Array(wanted), Value::Array(live)) => match key_of(wanted) {
@@ -59,6 +62,13 @@ mod tests {
         let live = json!({"spec": {"replicas": 1, "paused": false, "containers": [
             {"name": "other"}, {"name": "a", "image": "i", "env": [{"name": "X", "value": ""}]}]}, "status": {}});
         assert!(covers(&wanted, &live));
+    }
+
+    #[test]
+    fn a_field_that_an_old_api_server_drops_is_no_drift() {
+        let wanted = json!([{"name": "a", "resizePolicy": [{"resourceName": "memory"}]}]);
+        assert!(covers(&wanted, &json!([{"name": "a"}])));
+        assert!(!covers(&wanted, &json!([{"name": "a", "resizePolicy": []}])));
     }
 
     #[test]

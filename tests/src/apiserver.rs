@@ -34,12 +34,19 @@ pub struct ApiServer {
     api: Option<Server>,
     etcd: Server,
     binaries: PathBuf,
+    /// Flags of the API server beside the usual ones.
+    flags: Vec<String>,
     folder: TempDir,
 }
 
 impl ApiServer {
     /// Starts both servers and returns once the API server is ready.
     pub fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// The same with more flags of the API server.
+    pub fn start_with(flags: &[&str]) -> Result<Self> {
         let binaries = PathBuf::from(
             std::env::var_os("ATSIGN_CLUSTER_BIN")
                 .context("ATSIGN_CLUSTER_BIN is not set: it names the folder of etcd, kube-apiserver and kubectl; run this by `cargo xtask test`")?,
@@ -61,7 +68,8 @@ impl ApiServer {
                 .args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url])
                 .arg(format!("--initial-cluster=default={peer_url}")),
         )?;
-        let mut server = Self { kubeconfig, port, etcd_port, api: None, etcd, binaries, folder };
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let mut server = Self { kubeconfig, port, etcd_port, api: None, etcd, binaries, flags, folder };
         server.start_api()?;
         Ok(server)
     }
@@ -86,7 +94,8 @@ impl ApiServer {
                 .args(["--service-account-issuer=https://kubernetes.default.svc"])
                 .args(["--service-cluster-ip-range=10.96.0.0/16", "--allow-privileged"])
                 // No controller makes the account `default` here, and pods must be creatable all the same.
-                .arg("--disable-admission-plugins=ServiceAccount"),
+                .arg("--disable-admission-plugins=ServiceAccount")
+                .args(&self.flags),
         )?;
         let deadline = Instant::now() + START_TIMEOUT;
         loop {

@@ -40,8 +40,13 @@ static WORLDS: AtomicUsize = AtomicUsize::new(0);
 
 /// The API server of this test binary.
 pub fn server() -> &'static ApiServer {
+    server_with(&[])
+}
+
+/// The same, with these flags if it is the first time that a test of this binary asks for it.
+pub fn server_with(flags: &[&str]) -> &'static ApiServer {
     SERVER.get_or_init(|| {
-        let server = ApiServer::start().expect("start etcd and kube-apiserver");
+        let server = ApiServer::start_with(flags).expect("start etcd and kube-apiserver");
         server.install_crds().expect("install the CRDs");
         let class = json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "provisioner": "example.com/played",
             "metadata": {"name": "standard", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}});
