@@ -192,3 +192,66 @@ impl ServerCertVerifier for Judge {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::ServerConfig;
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::pki_types::pem::PemObject as _;
+    use serde_json::json;
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+    use crate::authority::Authority;
+
+    /// A server that presents a certificate for `name`, of an authority that nobody knows; and the Service before it.
+    async fn server(name: &str) -> Service {
+        let now = Timestamp::now();
+        let leaf = Authority::generate(now).and_then(|authority| authority.issue(&[name.to_owned()], now));
+        let leaf = leaf.expect("a certificate");
+        let chain = CertificateDer::pem_slice_iter(leaf.certificate.as_bytes()).map(|one| one.expect("PEM"));
+        let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).expect("a key");
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .and_then(|config| config.with_no_client_auth().with_single_cert(chain.collect(), key))
+            .expect("a configuration");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("listen");
+        let port = listener.local_addr().expect("an address").port();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let _ = acceptor.accept(stream).await;
+            }
+        });
+        service(port)
+    }
+
+    fn service(port: u16) -> Service {
+        let service = json!({"spec": {"clusterIP": "127.0.0.1", "ports": [{"port": port}]}});
+        serde_json::from_value(service).expect("a Service")
+    }
+
+    #[tokio::test]
+    async fn a_server_is_reached_once_it_presents_a_certificate_for_the_name() {
+        let service = server("alice.example.com").await;
+        through(&service, "alice.example.com").await.expect("it is for her");
+        let why = through(&service, "bob.example.com").await.expect_err("it is not for bob");
+        assert!(
+            matches!(&why, Error::Certificate(Unfit::Name(name)) if name == "bob.example.com"),
+            "{why:?}"
+        );
+        let balanced = server("127.0.0.1").await;
+        through(&balanced, "127.0.0.1").await.expect("an address is a name like others");
+    }
+
+    #[tokio::test]
+    async fn a_service_with_nobody_behind_it_is_not_reached() {
+        let nobody =
+            TcpListener::bind("127.0.0.1:0").await.expect("listen").local_addr().expect("an address");
+        let why = through(&service(nobody.port()), "alice.example.com").await.expect_err("nobody listens");
+        assert!(matches!(why, Error::Io(_)), "{why:?}");
+        let why = through(&Service::default(), "alice.example.com").await.expect_err("no address");
+        assert!(matches!(why, Error::NoAddress), "{why:?}");
+    }
+}

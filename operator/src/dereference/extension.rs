@@ -89,9 +89,4 @@ impl Kind {
         }
         Ok(Extension::Missing)
     }
-
-    /// Forgets what was found, because it is not there any more.
-    pub fn forget(&self) {
-        *self.found.write().unwrap_or_else(PoisonError::into_inner) = None;
-    }
 }
