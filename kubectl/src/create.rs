@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use atsign_crds::{
-    Activation, AtSign, AtSignSpec, DeletionPolicy, Expose, Memory, Storage, Tls, condition::SUSPENDED,
-    quantity,
+    Activation, AtSign, AtSignSpec, DeletionPolicy, Expose, ExposeType, GatewayRef, Memory, Storage, Tls,
+    condition::SUSPENDED, quantity,
 };
 use atsign_protocol::{AtSign as Identity, object_name};
 use clap::{Args, ValueEnum};
@@ -26,6 +26,9 @@ Examples:
 
   # an atSign that is no name of Kubernetes' kind: the AtSign gets a name that is
   kubectl create atsign '@🛠bob'
+
+  # behind a Gateway that many atSigns share
+  kubectl create atsign alice --gateway gateways/shared --hostname alice.example.com
 
   # only show the manifest, for a repository
   kubectl create atsign alice --tier pro --dry-run=client -o yaml
@@ -64,10 +67,16 @@ pub struct Arguments {
     /// What becomes of the data when the AtSign is deleted [default: retain]
     #[arg(long, value_name = "POLICY")]
     deletion_policy: Option<Policy>,
+    /// How clients outside the cluster reach the server [default: inside the cluster only]
+    #[arg(long, value_name = "TYPE", ignore_case = true)]
+    expose: Option<Way>,
+    /// The Gateway that it shares, with that type
+    #[arg(long, value_name = "[NAMESPACE/]NAME", value_parser = gateway)]
+    gateway: Option<GatewayRef>,
     /// The name under which clients find the server
     #[arg(long, value_name = "NAME")]
     hostname: Option<String>,
-    /// The port that clients use [default: 6464]
+    /// The port that clients use; with a node port that of the nodes [default: 6464]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
     /// A Secret with the certificate; where it is not given, the operator's authority signs one
@@ -101,6 +110,22 @@ enum Format {
     Name,
     Yaml,
     Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Way {
+    /// Inside the cluster only
+    #[value(name = "ClusterIP")]
+    ClusterIp,
+    /// A port of every node; needs --hostname
+    #[value(name = "NodePort")]
+    NodePort,
+    /// A load balancer of the cloud
+    #[value(name = "LoadBalancer")]
+    LoadBalancer,
+    /// Behind a Gateway that many share; needs --hostname and --gateway
+    #[value(name = "TLSRoute")]
+    TlsRoute,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -148,8 +173,19 @@ impl Arguments {
             storage_class_name: self.storage_class.clone(),
             existing_claim: self.existing_claim.clone(),
         };
-        let expose =
-            Expose { hostname: self.hostname.clone(), port: self.port.map(i32::from), ..Expose::default() };
+        let expose = Expose {
+            // A Gateway is named for a TLSRoute only.
+            type_: self.expose.or(self.gateway.is_some().then_some(Way::TlsRoute)).map(|way| match way {
+                Way::ClusterIp => ExposeType::ClusterIp,
+                Way::NodePort => ExposeType::NodePort,
+                Way::LoadBalancer => ExposeType::LoadBalancer,
+                Way::TlsRoute => ExposeType::TlsRoute,
+            }),
+            gateway_ref: self.gateway.clone(),
+            hostname: self.hostname.clone(),
+            port: self.port.map(i32::from),
+            ..Expose::default()
+        };
         let spec = AtSignSpec {
             at_sign: (!is_said_by_name).then(|| self.at_sign.to_string()),
             tier: self.tier.clone(),
@@ -194,6 +230,17 @@ fn unless_empty<T: Default + PartialEq>(value: T) -> Option<T> {
 fn at_sign(given: &str) -> Result<Identity, String> {
     let with_at = if given.starts_with('@') { given.to_owned() } else { format!("@{given}") };
     Identity::parse(&with_at).map_err(|why| why.to_string())
+}
+
+fn gateway(given: &str) -> Result<GatewayRef, String> {
+    let (namespace, name) = match given.split_once('/') {
+        Some((namespace, name)) => (Some(namespace.to_owned()), name),
+        None => (None, given),
+    };
+    if name.is_empty() || name.contains('/') || namespace.as_deref() == Some("") {
+        return Err("expected the name of a Gateway, such as shared, or gateways/shared".to_owned());
+    }
+    Ok(GatewayRef { name: name.to_owned(), namespace, section_name: None })
 }
 
 fn bytes(given: &str) -> Result<String, String> {
