@@ -230,6 +230,7 @@ fn an_api_server_accepts_what_is_rendered_and_grants_what_is_needed() -> Result<
     ensure!(said.contains("would violate PodSecurity"), "a pod that may be root passed: {said}");
 
     rights_in_every_namespace(&server)?;
+    what_a_person_copies_for_a_house(&server)?;
     rights_that_are_switched_on(&server)?;
     rights_of_people(&server)?;
     rights_in_some_namespaces(&server)
@@ -261,6 +262,34 @@ fn rights_in_every_namespace(server: &ApiServer) -> Result<()> {
         ("atsign-directory", "get", "secrets", NAMESPACE, false),
     ] {
         judge(server, account, verb, resource, namespace, allowed)?;
+    }
+    Ok(())
+}
+
+/// The files of examples/self-host, as they are.
+fn what_a_person_copies_for_a_house(server: &ApiServer) -> Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/self-host");
+    let values = folder.join("values.yaml");
+    let values = values.to_str().context("a path in UTF-8")?;
+    let chart = [
+        "template",
+        "atsign-operator",
+        "--kube-version",
+        "1.35.0",
+        "--namespace",
+        NAMESPACE,
+        "--values",
+        values,
+    ];
+    let output = helm(&chart)?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for file in ["alice.yaml", "external-dns.yaml", "dynamic-dns.yaml"] {
+        let file = folder.join(file);
+        let file = file.to_str().context("a path in UTF-8")?;
+        server.kubectl_ok(
+            &["apply", "-n", "others", "--dry-run=server", "--validate=strict", "-f", file],
+            "",
+        )?;
     }
     Ok(())
 }
