@@ -20,6 +20,7 @@ pub mod health;
 pub mod leaf;
 pub mod lease;
 pub mod memory;
+pub mod metering;
 pub mod metrics;
 pub mod names;
 pub mod options;

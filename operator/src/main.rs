@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use atsign_operator::lease::{self, Lease};
+use atsign_operator::metering::Metering;
 use atsign_operator::metrics::Metrics;
 use atsign_operator::options::Options;
 use atsign_operator::{client, controller, health, telemetry, trust};
@@ -25,11 +26,14 @@ async fn main() -> Result<()> {
     let client = client::connect(config, &metrics)?;
     let mut terminated = signal(SignalKind::terminate())?;
     let health = tokio::spawn(health::serve(options.metrics_listen, metrics.clone()));
+    let metering = Metering::new(client.clone(), options.watch_namespaces.clone());
+    let mut metering = tokio::spawn(metering.serve(options.metering_listen));
 
     tokio::select! {
         () = lease.acquired() => {}
         _ = terminated.recv() => return Ok(()),
         ended = health => bail!("the metrics port failed: {ended:?}"),
+        ended = &mut metering => bail!("the metering port failed: {ended:?}"),
     }
     tracing::info!(identity = options.identity, "this process leads");
     metrics.leads(true);
@@ -42,6 +46,7 @@ async fn main() -> Result<()> {
     };
     let mut reconciling = tokio::spawn(controller::run(client, options, metrics.clone(), authority, stopped));
     tokio::select! {
+        ended = &mut metering => bail!("the metering port failed: {ended:?}"),
         ended = &mut reconciling => bail!("the controller ended: {ended:?}"),
         // Another may lead by now. What is under way must not go on, so the process ends and is started again.
         () = lease.lost() => bail!("the lease is lost"),

@@ -60,6 +60,10 @@ pub struct Options {
     #[arg(long, env = "ATSIGN_METRICS_LISTEN", default_value = "0.0.0.0:8080")]
     pub metrics_listen: SocketAddr,
 
+    /// Where the figures for bills are served, to whom the API server lets get the path /metering
+    #[arg(long, env = "ATSIGN_METERING_LISTEN", default_value = "0.0.0.0:8081")]
+    pub metering_listen: SocketAddr,
+
     /// Namespaces to serve, separated by commas or repeated; all where it is not given
     #[arg(long = "watch-namespace", env = "ATSIGN_WATCH_NAMESPACE", value_delimiter = ',')]
     pub watch_namespaces: Vec<String>,

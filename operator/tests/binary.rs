@@ -33,6 +33,7 @@ fn it_leads_answers_and_hands_its_lease_back_on_sigterm() {
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr()).expect("a free port");
     let mut operator = Command::new(env!("CARGO_BIN_EXE_atsign-operator"))
         .args(["--namespace", "default", "--identity", "it", "--metrics-listen", &address.to_string()])
+        .args(["--metering-listen", "127.0.0.1:0"])
         .env("KUBECONFIG", &server.kubeconfig)
         .env_remove("RUST_LOG")
         .stdout(Stdio::piped())

@@ -43,6 +43,7 @@ impl Process {
         let child = Command::new(program)
             .args(["--namespace", &world.system, "--watch-namespace", &world.namespace])
             .args(["--resync", "3600", "--metrics-listen", &metrics.to_string()])
+            .args(["--metering-listen", "127.0.0.1:0"])
             .env("KUBECONFIG", &cluster::server().kubeconfig)
             .env("RUST_LOG", "warn")
             .stdout(Stdio::null())

@@ -49,8 +49,8 @@ pub struct Usage {
     pub metering: Metering,
 }
 
-/// What a provider may bill. Counted for the life of the store, over restarts and other nodes; what a crash loses of it is
-/// what came since the last renewal of the lease, ten seconds.
+/// What a provider may bill. Counted for the life of the store, over restarts and other nodes. What is told is what is on
+/// disk, as of the last renewal of the lease (ten seconds), so it never becomes less; a crash loses what came since.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Metering {

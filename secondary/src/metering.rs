@@ -17,6 +17,8 @@ pub struct Meter {
 #[derive(Debug, Default)]
 struct Counts {
     kept: Kept,
+    /// What is on disk for certain: only this is told, so that no crash makes a figure less than it was.
+    saved: Metering,
     /// When the last tick was.
     last: Option<Instant>,
     /// What was counted and makes no whole byte-second or connection-second yet, in thousandths.
@@ -53,6 +55,7 @@ impl Meter {
         if counts.kept.metering.since == 0 {
             counts.kept.metering.since = now / 1000;
         }
+        counts.saved = counts.kept.metering;
         counts.last = None;
     }
 
@@ -87,16 +90,23 @@ impl Meter {
         kept.notifications_of_day = kept.notifications_of_day.saturating_add(count);
     }
 
-    /// What was counted, and the notifications of the day of `now`.
+    /// What was counted and is on disk, and the notifications of the day of `now`.
     pub fn read(&self, now: Millis) -> (Metering, u64) {
-        let kept = self.kept();
+        let counts = self.counts();
+        let (kept, saved) = (counts.kept, counts.saved);
+        drop(counts);
         let today = kept.day == now.div_euclid(DAY);
-        (kept.metering, if today { kept.notifications_of_day } else { 0 })
+        (saved, if today { kept.notifications_of_day } else { 0 })
     }
 
     /// What the store is to keep.
     pub fn kept(&self) -> Kept {
         self.counts().kept
+    }
+
+    /// `kept` is on disk, and it is confirmed that the store is ours.
+    pub(crate) fn saved(&self, kept: Kept) {
+        self.counts().saved = kept.metering;
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
@@ -126,6 +136,8 @@ mod tests {
         after.tick(present);
         tokio::time::advance(Duration::from_millis(1500)).await;
         after.tick(present);
+        assert_eq!(after.read(99_000).0, meter.kept().metering, "what is not on disk is not told");
+        after.saved(after.kept());
         let (metering, _) = after.read(99_000);
         assert_eq!(metering.since, 5, "counting began with the first start");
         assert_eq!(metering.limit_byte_seconds, 3000);
@@ -140,6 +152,7 @@ mod tests {
         assert_eq!(meter.read(DAY - 1).1, 3);
         assert_eq!(meter.read(DAY).1, 0);
         meter.notified(2, DAY);
+        meter.saved(meter.kept());
         let (metering, today) = meter.read(DAY);
         assert_eq!((metering.notifications, today), (5, 2));
     }

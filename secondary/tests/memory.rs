@@ -257,10 +257,9 @@ fn what_is_billed_is_counted_over_restarts() -> Result<()> {
     let mut owner = server.connect_as_owner()?;
     owner.request("notify:update:messageType:text:@alice:hello")?;
     eventually("three seconds of six mebibytes", || {
-        Ok(number(&metering(&server)?, "limitByteSeconds") > 18 * MIB)
+        let metering = metering(&server)?;
+        Ok(number(&metering, "limitByteSeconds") > 18 * MIB && number(&metering, "notifications") > 0)
     })?;
-    // Longer than it is to the next renewal.
-    std::thread::sleep(Duration::from_secs(1));
     let before = metering(&server)?;
     drop(owner);
     server.restart()?;
@@ -268,9 +267,8 @@ fn what_is_billed_is_counted_over_restarts() -> Result<()> {
     assert_eq!(before["since"], after["since"]);
     for name in ["limitByteSeconds", "storeByteSeconds", "connectionSeconds", "notifications"] {
         let (before, after) = (number(&before, name), number(&after, name));
-        // A second at most is lost, and what was counted since is there.
-        assert!(after + 2 * 6 * MIB >= before, "{name}: {before} before, {after} after");
-        assert!(after > 0 || name == "notifications" || name == "storeByteSeconds", "{name}");
+        assert!(after >= before, "{name}: {before} before, {after} after: a bill never becomes less");
+        assert!(after > 0, "{name}");
     }
     Ok(())
 }

@@ -256,6 +256,7 @@ fn rights_in_every_namespace(server: &ApiServer) -> Result<()> {
         ("atsign-operator", "create", "pods", "others", false),
         ("atsign-operator", "create", "pods/exec", "others", false),
         ("atsign-operator", "get", "nodes", "others", false),
+        ("atsign-operator", "create", "tokenreviews.authentication.k8s.io", "others", true),
         ("atsign-operator", "create", "clusterrolebindings.rbac.authorization.k8s.io", "others", false),
         ("atsign-directory", "watch", "atsigns.atsign.dev", "others", true),
         ("atsign-directory", "patch", "atsigns.atsign.dev/status", "others", false),

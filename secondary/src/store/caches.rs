@@ -106,16 +106,20 @@ impl Keeper {
         }
     }
 
-    /// Writes down what is billed. What fails here the next request meets too.
-    pub(super) fn keep_metering(&mut self) {
-        let Some(database) = &mut self.database else { return };
+    /// Writes down what is billed, and answers with it where it is on disk. What fails here the next request meets too.
+    pub(super) fn keep_metering(&mut self) -> Option<Kept> {
+        let database = self.database.as_mut()?;
         let kept = self.shared.meter.kept();
         let written = begin_if_needed(database)
             .and_then(|()| database.keep_metering(&kept))
             .and_then(|()| Ok(database.commit()?));
-        if let Err(error) = written {
-            database.rollback();
-            self.fail(&error);
+        match written {
+            Ok(()) => Some(kept),
+            Err(error) => {
+                database.rollback();
+                self.fail(&error);
+                None
+            }
         }
     }
 

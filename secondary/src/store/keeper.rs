@@ -165,7 +165,11 @@ impl Keeper {
             self.expire()?;
         }
         if std::mem::take(&mut self.renewed) && self.again.is_none() && self.damage.is_none() {
-            self.keep_metering();
+            let kept = self.keep_metering();
+            self.confirm()?;
+            if let Some(kept) = kept {
+                self.shared.meter.saved(kept);
+            }
         }
         Ok(())
     }
@@ -371,7 +375,8 @@ impl Keeper {
             Ok(Reading::Sealed) => return self.fenced(),
             Err(error) => return End::Unreleased(error.to_string()),
         }
-        self.keep_metering();
+        // Nobody asks any more, so it need not be told.
+        let _ = self.keep_metering();
         let Some(database) = self.database.take() else {
             return End::Unreleased("its volume fails".to_owned());
         };
