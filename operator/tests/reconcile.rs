@@ -225,7 +225,7 @@ async fn a_tier_that_changes_restarts_nothing_until_a_restart_is_asked_for() {
     let limit = |template: &Value| template["spec"]["containers"][0]["resources"]["limits"]["memory"].clone();
     assert_eq!(limit(&before), "8Mi");
 
-    let pod = json!({"nodeSelector": {"disk": "fast"}});
+    let pod = pod_settings();
     world
         .apply(
             "AtSignTier",
@@ -251,7 +251,15 @@ async fn a_tier_that_changes_restarts_nothing_until_a_restart_is_asked_for() {
         assert!(tokio::time::Instant::now() < deadline, "the restart is made");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    assert_eq!(template().await["spec"]["nodeSelector"], json!({"disk": "fast"}));
+    let made = template().await;
+    for (name, wanted) in pod.as_object().expect("settings") {
+        match name.as_str() {
+            // Beside ours.
+            "labels" => assert_eq!(made["metadata"]["labels"]["cost-centre"], wanted["cost-centre"]),
+            "annotations" => assert_eq!(made["metadata"]["annotations"]["note"], wanted["note"]),
+            name => assert_eq!(made["spec"][name], *wanted, "{name}"),
+        }
+    }
     assert_eq!(limit(&template().await), "12Mi");
     operator.stop().await;
 }
@@ -298,6 +306,43 @@ async fn pods_are_admitted_where_pod_security_is_restricted() {
     let evil = json!({"spec": {"containers": [{"name": "c", "image": "i"}]}});
     assert!(world.try_apply("Pod", "evil", evil).await.is_err(), "what is not restricted is refused here");
     operator.stop().await;
+}
+
+#[tokio::test]
+async fn a_claim_that_is_there_is_used_as_it_is_and_stays_when_its_atsign_goes() {
+    let world = World::new().await;
+    let operator = world.operator().await;
+    let spec = json!({"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "3Gi"}}});
+    world.apply("PersistentVolumeClaim", "brought", json!({"spec": spec})).await;
+    world.until_bound("brought").await;
+    let spec = json!({"storage": {"existingClaim": "brought"}, "deletionPolicy": "Delete"});
+    world.apply("AtSign", "alice", json!({"spec": spec})).await;
+    world.until("alice", "True", "ServerReady").await;
+    let deployment = world.get("Deployment", "alice").await.expect("alice");
+    let volumes = deployment["spec"]["template"]["spec"]["volumes"].as_array().expect("volumes");
+    assert!(volumes.iter().any(|volume| volume["persistentVolumeClaim"]["claimName"] == "brought"));
+    assert_eq!(world.get("PersistentVolumeClaim", "alice").await, None, "no other one is made");
+    world.delete("AtSign", "alice").await;
+    world.until_gone("AtSign", "alice").await;
+    let brought = world.get("PersistentVolumeClaim", "brought").await.expect("it stays");
+    assert_eq!(brought["metadata"]["deletionTimestamp"], Value::Null);
+    assert_eq!(brought["spec"]["resources"]["requests"]["storage"], "3Gi");
+    operator.stop().await;
+}
+
+/// Every setting of pods that a tier has.
+fn pod_settings() -> Value {
+    json!({
+        "runtimeClassName": "crun",
+        "nodeSelector": {"disk": "fast"},
+        "tolerations": [{"key": "atsigns", "operator": "Exists", "effect": "NoSchedule"}],
+        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [{"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}]}}},
+        "priorityClassName": "paid",
+        "imagePullSecrets": [{"name": "registry"}],
+        "labels": {"cost-centre": "42"},
+        "annotations": {"note": "hello"},
+    })
 }
 
 fn without_events(snapshot: Vec<(String, Value)>) -> Vec<(String, Value)> {
