@@ -109,6 +109,11 @@ pub fn signing_key_name(id: &str, at_sign: &AtSign) -> String {
     format!("public:_apsk.{id}.a.__e{at_sign}")
 }
 
+/// Where it is kept while the enrollment is revoked.
+pub fn revoked_signing_key_name(id: &str, at_sign: &AtSign) -> String {
+    format!("public:_apsk.{id}.r.__e{at_sign}")
+}
+
 /// Under which name an enrollment is stored.
 pub fn stored_name(id: &str, at_sign: &AtSign) -> String {
     format!("{id}{STORED}{at_sign}")

@@ -3,10 +3,12 @@
 use std::io;
 use std::time::Duration;
 
-use atsign_protocol::enrollment::{encryption_key_name, self_key_name, signing_key_name, stored_name};
+use atsign_protocol::enrollment::{
+    encryption_key_name, revoked_signing_key_name, self_key_name, signing_key_name, stored_name,
+};
 use atsign_protocol::verb::{DefaultKeys, Enroll, EnrollDecision};
 use atsign_protocol::{
-    AtError, AtKey, Decision, Enrollment, EnrollmentState, ErrorCode, MetadataChange, Millis,
+    AtError, AtKey, AtSign, Decision, Enrollment, EnrollmentState, ErrorCode, MetadataChange, Millis,
 };
 use serde_json::{Value, json};
 use tokio::io::AsyncWrite;
@@ -19,6 +21,9 @@ use crate::store::{Change, Store};
 
 /// How long a client stays that revoked its own enrollment.
 const FAREWELL: Duration = Duration::from_secs(10);
+
+/// How something that belongs to an enrollment is named.
+type KeyName = fn(&str, &AtSign) -> String;
 
 pub(super) async fn enroll<S, T>(
     server: &AtServer<S>,
@@ -69,11 +74,18 @@ async fn decide<S: Store>(
     };
     enrollment.approval.state = state;
     let mut ends = ends;
+    if decision == Decision::Revoke {
+        // Before the record, so that nobody trusts its signatures any more whenever this ends.
+        move_signing_key(server, &id, &enrollment, signing_key_name, revoked_signing_key_name).await?;
+    }
     if decision == Decision::Approve {
         publish(server, &id, &enrollment, &decided.keys).await?;
         ends = life(&enrollment, server.now());
     }
     enrollments::store(server, &id, &enrollment, ends).await?;
+    if decision == Decision::Unrevoke {
+        move_signing_key(server, &id, &enrollment, revoked_signing_key_name, signing_key_name).await?;
+    }
     tracing::info!(enrollment = id, state = state.name(), "an enrollment was decided");
     let mut answer = json!({"enrollmentId": id, "status": state.name()});
     if decision == Decision::Revoke {
@@ -177,9 +189,26 @@ pub(super) async fn publish_signing_key<S: Store>(
     enrollments::put(server, name, text, MetadataChange::default()).await
 }
 
+/// Moves it to another name: it verifies nothing while its enrollment is revoked.
+async fn move_signing_key<S: Store>(
+    server: &AtServer<S>,
+    id: &str,
+    enrollment: &Enrollment,
+    from: KeyName,
+    to: KeyName,
+) -> Result<(), AtError> {
+    let Some(text) = enrollment.signing_key.text() else { return Ok(()) };
+    enrollments::put(server, to(id, &server.at_sign), text, MetadataChange::default()).await?;
+    let key = from(id, &server.at_sign);
+    server.store.commit(Change::Delete { key, committed: false }, server.now()).await?;
+    Ok(())
+}
+
 async fn forget<S: Store>(server: &AtServer<S>, id: &str) -> Result<(), AtError> {
     let at_sign = &server.at_sign;
-    for name in [encryption_key_name, self_key_name, signing_key_name, stored_name] {
+    let names: [KeyName; 5] =
+        [encryption_key_name, self_key_name, signing_key_name, revoked_signing_key_name, stored_name];
+    for name in names {
         let key = name(id, at_sign);
         server.store.commit(Change::Delete { key, committed: false }, server.now()).await?;
     }

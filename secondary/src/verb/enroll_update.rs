@@ -34,16 +34,20 @@ pub(super) async fn update<S: Store>(
         if key.is_empty() {
             return Err(AtError::new(ErrorCode::IllegalArgument, "apkamPublicKey is empty"));
         }
-        if let Some(signature) = &update.apkam_public_key_signature {
-            let name = signing_algo.map_or("null", |algorithm| algorithm.name());
-            let scheme = Scheme { signing: signing_algo.unwrap_or_default(), ..Scheme::default() };
-            // By the id as the client wrote it.
-            let text = format!("{}|{key}|{name}", update.enrollment_id);
-            if !proves(scheme, &key, &text, signature) {
-                return Err(AtError::enrollment(
-                    "apkamPublicKeySignature does not verify against the apkamPublicKey being installed",
-                ));
-            }
+        // The connection shows who has the key before; nothing else shows who has the new one.
+        let Some(signature) = &update.apkam_public_key_signature else {
+            return Err(AtError::enrollment(
+                "enroll:update of apkamPublicKey requires apkamPublicKeySignature, by the new key",
+            ));
+        };
+        let name = signing_algo.map_or("null", |algorithm| algorithm.name());
+        let scheme = Scheme { signing: signing_algo.unwrap_or_default(), ..Scheme::default() };
+        // By the id as the client wrote it.
+        let text = format!("{}|{key}|{name}", update.enrollment_id);
+        if !proves(scheme, &key, &text, signature) {
+            return Err(AtError::enrollment(
+                "apkamPublicKeySignature does not verify against the apkamPublicKey being installed",
+            ));
         }
         (enrollment.apkam_public_key, enrollment.signing_algo) = (key, signing_algo);
     }

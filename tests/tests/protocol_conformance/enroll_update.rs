@@ -1,6 +1,7 @@
 //! What an enrollment changes of itself, and what is published of it (reference page section 2.21, appendix A).
 
 use anyhow::Result;
+use atsign_tests::client::Client;
 use atsign_tests::secondary::Secondary;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,23 +17,22 @@ fn sign(device: &Device, text: &str) -> Result<String> {
 }
 
 #[test]
-fn an_enrollment_changes_its_own_key() -> Result<()> {
+fn only_an_enrollment_itself_changes_its_key_and_only_for_one_that_proves_itself() -> Result<()> {
     let server = Secondary::start("@grace")?;
     let device = approved(&server, "app", &json!({"wavi": "rw"}))?;
     let next = Device { id: device.id.clone(), ..Device::new()? };
     let update = json!({"enrollmentId": device.id, "apkamPublicKey": next.public_key()});
     let mut owner = server.connect_as_owner()?;
     assert!(owner.request(&format!("enroll:update:{update}"))?.starts_with("error:AT0011-"));
-    assert!(device.connect(&server)?.request(&format!("enroll:update:{update}"))?.starts_with("data:"));
-    assert!(device.connect(&server).is_err());
-    next.connect(&server)?;
-    let published = json(&mut server.connect()?, "lookup:app.pixel.pkam.__pkams.__public_keys@grace")?;
-    assert_eq!(published["apkamPublicKey"], next.public_key());
+    let unsigned = device.connect(&server)?.request(&format!("enroll:update:{update}"))?;
+    assert!(unsigned.starts_with("error:AT0011-"), "{unsigned}");
+    assert!(unsigned.contains("requires apkamPublicKeySignature"), "{unsigned}");
+    assert!(next.connect(&server).is_err());
     Ok(())
 }
 
 #[test]
-fn a_new_key_proves_itself_where_the_update_brings_a_signature() -> Result<()> {
+fn an_enrollment_changes_its_own_key() -> Result<()> {
     let server = Secondary::start("@grace")?;
     let device = approved(&server, "app", &json!({"wavi": "rw"}))?;
     let next = Device { id: device.id.clone(), ..Device::new()? };
@@ -51,7 +51,10 @@ fn a_new_key_proves_itself_where_the_update_brings_a_signature() -> Result<()> {
     assert!(refused.contains("apkamPublicKeySignature does not verify"), "{refused}");
     let done = client.request(&format!("enroll:update:{}", update(sign(&next, &text)?)))?;
     assert!(done.starts_with("data:"), "{done}");
+    assert!(device.connect(&server).is_err());
     next.connect(&server)?;
+    let published = json(&mut server.connect()?, "lookup:app.pixel.pkam.__pkams.__public_keys@grace")?;
+    assert_eq!(published["apkamPublicKey"], next.public_key());
 
     // From now on the record says how it signs, whatever its clients say.
     let mut client = server.connect()?;
@@ -80,6 +83,12 @@ fn an_update_widens_nothing_and_names_what_it_changes() -> Result<()> {
     Ok(())
 }
 
+fn assert_gone(client: &mut Client, lookup: &str) -> Result<()> {
+    let answer = client.request(lookup)?;
+    assert!(answer.starts_with("error:AT0015-"), "{answer}");
+    Ok(())
+}
+
 #[test]
 fn a_signing_key_is_published_from_the_approval_on_and_goes_with_its_enrollment() -> Result<()> {
     let server = Secondary::start("@grace")?;
@@ -103,9 +112,18 @@ fn a_signing_key_is_published_from_the_approval_on_and_goes_with_its_enrollment(
     let other = approved(&server, "other", &json!({"*": "rw"}))?;
     let write = format!("update:public:_apsk.{}.a.__e@grace mine", device.id);
     assert!(other.connect(&server)?.request(&write)?.starts_with("error:AT0009-"));
+    // A revoked one verifies nothing; its key is kept aside for its return.
+    data(&mut owner, &decide("revoke"))?;
+    assert_gone(&mut stranger, &lookup)?;
+    let aside = lookup.replace(".a.__e", ".r.__e");
+    assert_eq!(data(&mut stranger, &aside)?, "MIIB");
+    data(&mut owner, &decide("unrevoke"))?;
+    assert_eq!(data(&mut stranger, &lookup)?, "MIIB");
+    assert_gone(&mut stranger, &aside)?;
     data(&mut owner, &decide("revoke"))?;
     data(&mut owner, &decide("delete"))?;
-    assert!(stranger.request(&lookup)?.starts_with("error:AT0015-"));
+    assert_gone(&mut stranger, &lookup)?;
+    assert_gone(&mut stranger, &aside)?;
     Ok(())
 }
 
