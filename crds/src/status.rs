@@ -92,10 +92,10 @@ pub struct StorageStatus {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LimitsStatus {
-    /// Open connections.
+    /// Connections that are open now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections: Option<Share>,
-    /// Stored keys.
+    /// Keys in the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<Share>,
     /// Notifications sent since midnight UTC.
@@ -110,6 +110,6 @@ pub struct Share {
     /// What is used, rounded up to an eighth of the limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used: Option<i64>,
-    /// The limit.
+    /// What the tier allows.
     pub limit: i64,
 }

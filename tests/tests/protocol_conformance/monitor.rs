@@ -1,5 +1,7 @@
 //! `monitor` (reference page section 2.14).
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context as _, Result, ensure};
 use atsign_tests::client::Client;
 use atsign_tests::network::Network;
@@ -7,6 +9,9 @@ use atsign_tests::secondary::Secondary;
 use serde_json::Value;
 
 use crate::{data, json, stranger};
+
+/// How long an event may take: statistics come every 15 seconds, so that reading alone never runs out of time.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The lines of a monitoring connection.
 pub(crate) struct Monitor {
@@ -40,11 +45,13 @@ impl Monitor {
 
     /// The next line that does not begin so.
     pub(crate) fn line_but(&mut self, prefix: &str) -> Result<String> {
+        let since = Instant::now();
         loop {
             let line = self.line()?;
             if !line.starts_with(prefix) {
                 return Ok(line);
             }
+            ensure!(since.elapsed() < PATIENCE, "every line began with {prefix:?}, the last: {line:?}");
         }
     }
 
@@ -56,11 +63,13 @@ impl Monitor {
 
     /// The next event that is no statistics.
     pub(crate) fn notification(&mut self) -> Result<Value> {
+        let since = Instant::now();
         loop {
             let event = self.event()?;
             if event["id"] != "-1" {
                 return Ok(event);
             }
+            ensure!(since.elapsed() < PATIENCE, "statistics came, and nothing else; the last: {event}");
         }
     }
 }

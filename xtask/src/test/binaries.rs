@@ -2,14 +2,21 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use super::Tally;
 use crate::progress::step;
 use crate::servers::cargo;
+
+/// A test program that says nothing for so long will never end: the longest test of any takes half of it. The soak's take
+/// hours.
+const SILENCE: Duration = Duration::from_mins(10);
+const SILENCE_OF_THE_SOAK: Duration = Duration::from_hours(12);
 
 /// A compiled test program.
 #[derive(Debug)]
@@ -79,7 +86,8 @@ impl TestBinary {
         println!("\n--- {} ({})", self.target, self.package.file_name().unwrap_or_default().display());
         command.args(filter).current_dir(&self.package).env("CARGO_MANIFEST_DIR", &self.package);
         command.envs(environment.iter().map(|(name, value)| (name, value)));
-        count(command)
+        let is_soak = environment.iter().any(|(name, _)| *name == "ATSIGN_SOAK");
+        count(command, if is_soak { SILENCE_OF_THE_SOAK } else { SILENCE })
     }
 }
 
@@ -88,33 +96,61 @@ pub(super) fn documentation() -> Tally {
     println!("\n--- examples in the documentation");
     let mut command = cargo();
     command.args(["test", "--quiet", "--workspace", "--doc"]);
-    count(command)
+    count(command, SILENCE)
 }
 
-/// Shows what a test program prints, and adds up what it says at the end. One that dies before that has failed.
-fn count(mut command: Command) -> Tally {
+/// Shows what a test program prints, and adds up what it says at the end. One that dies before that has failed, and so has
+/// one that says nothing for `silence`.
+fn count(mut command: Command, silence: Duration) -> Tally {
     let mut tally = Tally::default();
-    let run = || -> Result<bool> {
-        let mut child = command.stdout(Stdio::piped()).spawn().context("starting a test program")?;
-        let output = child.stdout.take().context("a pipe")?;
-        for line in BufReader::new(output).split(b'\n') {
-            let line = String::from_utf8_lossy(&line?).into_owned();
-            if let Some(found) = result_line(&line) {
+    let ran = command.stdout(Stdio::piped()).spawn().context("starting a test program");
+    let succeeded = ran.and_then(|mut child| {
+        let listened = listen(&mut child, silence, |line| {
+            if let Some(found) = result_line(line) {
                 tally += found;
             }
-            writeln!(std::io::stdout(), "{line}")?;
+        });
+        if listened.is_err() {
+            // The servers that it started notice, and end.
+            child.kill()?;
         }
-        Ok(child.wait()?.success())
-    };
-    let mut run = run;
-    let succeeded = run().unwrap_or_else(|error| {
-        eprintln!("{error:#}");
+        let status = child.wait()?;
+        listened.map(|()| status.success())
+    });
+    let succeeded = succeeded.unwrap_or_else(|error| {
+        eprintln!("FAILED: {error:#}");
         false
     });
     if !succeeded && tally.failed == 0 {
         tally.failed = 1;
     }
     tally
+}
+
+/// Shows each line that it prints, until it ends.
+fn listen(child: &mut Child, silence: Duration, mut heard: impl FnMut(&str)) -> Result<()> {
+    let output = child.stdout.take().context("a pipe")?;
+    let (lines, said) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).split(b'\n') {
+            if lines.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    loop {
+        match said.recv_timeout(silence) {
+            Ok(line) => {
+                let line = String::from_utf8_lossy(&line?).into_owned();
+                heard(&line);
+                writeln!(std::io::stdout(), "{line}")?;
+            }
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            Err(RecvTimeoutError::Timeout) => {
+                bail!("the test program said nothing for {} s: one of its tests hangs", silence.as_secs_f32())
+            }
+        }
+    }
 }
 
 /// `test result: ok. 3 passed; 0 failed; 0 ignored; …`
@@ -141,6 +177,13 @@ mod tests {
     fn a_program_that_dies_without_a_result_has_failed() {
         let mut command = Command::new("sh");
         command.args(["-c", "echo 'running 1 test'; kill -9 $$"]);
-        assert_eq!(count(command), Tally { passed: 0, failed: 1 });
+        assert_eq!(count(command, SILENCE), Tally { passed: 0, failed: 1 });
+    }
+
+    #[test]
+    fn a_program_that_hangs_has_failed_and_is_ended() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo 'test result: ok. 1 passed; 0 failed'; exec sleep 1000"]);
+        assert_eq!(count(command, Duration::from_millis(500)), Tally { passed: 1, failed: 1 });
     }
 }
