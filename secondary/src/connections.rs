@@ -50,7 +50,12 @@ struct State {
     origin: Origin,
     /// The memory of the connection.
     lease: Mutex<Lease>,
+    /// Whose memory takes what comes in.
+    taker: SharedTaker,
 }
+
+/// Whose memory takes what a connection brings, as it is known above it and below.
+pub(crate) type SharedTaker = Arc<Mutex<Taker>>;
 
 /// As whom a client is connected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,6 +143,7 @@ impl Connections {
             evicted: Notify::new(),
             origin,
             lease: Mutex::new(lease),
+            taker: Arc::new(Mutex::new(Taker::Stranger)),
         });
         open.slots.insert(id, Arc::clone(&state));
         drop(open);
@@ -276,6 +282,16 @@ impl Slot {
         }
         *self.state.lease.lock().unwrap_or_else(PoisonError::into_inner) = lease;
         has_room || !proven
+    }
+
+    /// Whose memory takes what comes in, now and later.
+    pub(crate) fn taker(&self) -> SharedTaker {
+        Arc::clone(&self.state.taker)
+    }
+
+    /// Tells whose memory that is.
+    pub(crate) fn set_taker(&self, taker: Taker) {
+        *self.state.taker.lock().unwrap_or_else(PoisonError::into_inner) = taker;
     }
 
     /// Where its client comes from.

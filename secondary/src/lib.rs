@@ -27,6 +27,7 @@ mod passcodes;
 pub mod pattern;
 pub mod peers;
 pub mod process;
+mod records;
 pub mod session;
 pub mod settings;
 pub mod signatures;

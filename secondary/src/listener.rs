@@ -17,6 +17,7 @@ use crate::connections::Slot;
 use crate::handshakes::{Handshakes, Turn};
 use crate::memory::Level;
 use crate::origin::Origin;
+use crate::records::{Records, Text};
 use crate::store::Store;
 use crate::{session, sockets, tls, web};
 
@@ -37,6 +38,7 @@ pub async fn serve<S: Store>(
     server: Arc<AtServer<S>>,
     mut shutdown: watch::Receiver<bool>,
 ) -> io::Result<()> {
+    sockets::bound_strangers(&listener);
     let handshakes = Arc::new(Handshakes::default());
     let mut sessions = JoinSet::new();
     let draining = shutdown.clone();
@@ -79,9 +81,12 @@ async fn connection<S: Store>(
     // Boxed: the handshake's state is large, and would stay part of an idle connection.
     let greeted = Box::pin(greet(stream, origin, &server, &handshakes)).await;
     drop(handshakes);
-    let Some((mut stream, slot)) = greeted else { return };
-    let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
-    if stream.get_ref().1.alpn_protocol() == Some(web::PROTOCOL) {
+    let Some((stream, slot)) = greeted else { return };
+    let tls = stream.get_ref().1;
+    let certificates = tls.peer_certificates().unwrap_or_default().to_vec();
+    let is_web = tls.alpn_protocol() == Some(web::PROTOCOL);
+    let mut stream = Text::new(stream, slot.taker());
+    if is_web {
         // Boxed: other connections carry nothing of it.
         return Box::pin(web::serve(&server, stream, certificates, slot, draining)).await;
     }
@@ -95,13 +100,15 @@ async fn greet<S>(
     origin: Origin,
     server: &AtServer<S>,
     handshakes: &Arc<Handshakes>,
-) -> Option<(TlsStream<TcpStream>, Slot)> {
-    sockets::settle(&stream);
+) -> Option<(TlsStream<Records<TcpStream>>, Slot)> {
+    // Short lines are sent at once; a kernel that refuses sends them later.
+    let _ = stream.set_nodelay(true);
     // The turn is kept until there is a place: so few wait for one at a time.
     let turn = handshakes.turn(origin, server.limits().handshakes).await?;
     if server.budget.level() >= Level::ConnectionsDelayed {
         tokio::time::sleep(DELAY).await;
     }
+    let stream = Records::new(stream, Arc::clone(server.budget.account()));
     let mut stream = shake_hands(stream, server, &turn).await?;
     let admitted = if server.budget.level() >= Level::ConnectionsRefused {
         None
@@ -116,10 +123,10 @@ async fn greet<S>(
 }
 
 async fn shake_hands<S>(
-    stream: TcpStream,
+    stream: Records<TcpStream>,
     server: &AtServer<S>,
     turn: &Turn,
-) -> Option<TlsStream<TcpStream>> {
+) -> Option<TlsStream<Records<TcpStream>>> {
     let acceptor = TlsAcceptor::from(server.tls.server_config());
     let handshake =
         acceptor.accept_with(stream, |connection| connection.set_buffer_limit(Some(tls::SEND_BUFFER)));
@@ -141,7 +148,7 @@ fn refusal<S>(server: &AtServer<S>) -> String {
     format!("error:AT0012-Inbound connection limit exceeded{which}\n")
 }
 
-async fn turn_away<S>(server: &AtServer<S>, stream: &mut TlsStream<TcpStream>) {
+async fn turn_away<S>(server: &AtServer<S>, stream: &mut TlsStream<Records<TcpStream>>) {
     server.count_refused();
     tracing::warn!(
         connections = server.connections.count(),

@@ -42,6 +42,13 @@ impl MemoryGroup {
         Ok(fs::read_to_string(self.path.join(name))?.trim().parse()?)
     }
 
+    /// All of `memory.stat` that is not nothing, in a line.
+    pub fn stats(&self) -> Result<String> {
+        let stat = fs::read_to_string(self.path.join("memory.stat"))?;
+        let figures: Vec<_> = stat.lines().filter(|line| !line.ends_with(" 0")).collect();
+        Ok(figures.join(", "))
+    }
+
     /// A figure of `memory.stat`.
     pub fn stat(&self, name: &str) -> Result<u64> {
         let stat = fs::read_to_string(self.path.join("memory.stat"))?;

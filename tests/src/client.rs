@@ -3,11 +3,12 @@
 //! It shows the bytes instead of hiding them, so that tests can say exactly what a server wrote.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rustix::net::{AddressFamily, SocketType};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -43,6 +44,14 @@ impl Client {
         client.greeted(server_name)
     }
 
+    /// The same from another of this machine's addresses on loopback.
+    pub fn connect_from(source: Ipv4Addr, address: SocketAddr, server_name: &str, ca: &str) -> Result<Self> {
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        rustix::net::bind(&socket, &SocketAddr::from((source, 0)))?;
+        rustix::net::connect(&socket, &address).with_context(|| format!("connect to {address}"))?;
+        Self::shake_hands(socket.into(), server_name, ca, &[], None)?.greeted(server_name)
+    }
+
     /// A connection as another atSign's server, which shows its certificate.
     pub(crate) fn connect_showing(
         address: &str,
@@ -72,6 +81,19 @@ impl Client {
         protocols: &[&[u8]],
         own: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
     ) -> Result<Self> {
+        let place = address.to_socket_addrs()?.next().with_context(|| format!("{address} has no address"))?;
+        let tcp = TcpStream::connect_timeout(&place, CONNECTING)
+            .with_context(|| format!("connect to {address}"))?;
+        Self::shake_hands(tcp, server_name, ca, protocols, own)
+    }
+
+    fn shake_hands(
+        tcp: TcpStream,
+        server_name: &str,
+        ca: &str,
+        protocols: &[&[u8]],
+        own: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
+    ) -> Result<Self> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
             roots.add(certificate?)?;
@@ -85,9 +107,6 @@ impl Client {
             None => config.with_no_client_auth(),
         };
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-        let place = address.to_socket_addrs()?.next().with_context(|| format!("{address} has no address"))?;
-        let tcp = TcpStream::connect_timeout(&place, CONNECTING)
-            .with_context(|| format!("connect to {address}"))?;
         tcp.set_nodelay(true)?;
         tcp.set_read_timeout(Some(PATIENCE))?;
         tcp.set_write_timeout(Some(PATIENCE))?;

@@ -3,7 +3,7 @@
 //! Unless a test says otherwise, the binary is `atsign-secondary` in the folder that `ATSIGN_BIN_DIR` names, else beside the test's own.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -24,9 +24,12 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const HOST: &str = "localhost";
 
 /// Starts its arguments, prints the process id, and when standard input ends, kills what it started and removes the
-/// folder. So nothing is left of a server that a test process held for its whole life.
+/// folder. So nothing is left of a server that a test process held for its whole life. One that has ended is not killed:
+/// its number may be another process's by now.
 pub(crate) const GUARD: &str = r#"exec 3<&0; folder=$1; shift; "$@" </dev/null >>"$folder/log" 2>&1 & child=$!; echo $child
-cat <&3 >/dev/null; kill -KILL $child 2>/dev/null; wait $child 2>/dev/null; rm -rf "$folder""#;
+cat <&3 >/dev/null
+read -r _ _ _ parent _ 2>/dev/null </proc/$child/stat && [ "$parent" = $$ ] && kill -KILL $child
+wait $child 2>/dev/null; rm -rf "$folder""#;
 
 /// A certificate authority and the certificate of one server.
 #[derive(Debug)]
@@ -274,6 +277,14 @@ impl Secondary {
     /// A connection that has proved to be the owner by the secret.
     pub fn connect_as_owner(&self) -> Result<Client> {
         self.connector()()
+    }
+
+    /// The same from another address on loopback.
+    pub fn connect_as_owner_from(&self, source: Ipv4Addr) -> Result<Client> {
+        let address = (Ipv4Addr::LOCALHOST, self.port).into();
+        let mut client = Client::connect_from(source, address, HOST, &self.authority())?;
+        client.cram(&self.at_sign, &self.secret)?;
+        Ok(client)
     }
 
     /// Makes connections that have proved to be the owner by the secret.

@@ -11,6 +11,9 @@ use super::gauge::Gauge;
 use super::heap;
 use super::lease::Lease;
 
+/// So much of a command or answer is a trifle, for which nobody asks.
+pub const SMALL: u64 = 4 << 10;
+
 /// A command or answer is large from here on: it leaves room for small ones, and is the first to be refused.
 pub const LARGE: u64 = 64 << 10;
 
@@ -74,11 +77,16 @@ pub struct Seen {
     pub limit: u64,
 }
 
-/// Something large is given only while what cannot be evicted stays below this percentage of the limit with it, and with
-/// all that was promised to others and is not there yet.
-const LARGE_BELOW: u64 = 80;
+/// Memory is given only while what cannot be evicted stays below this percentage of the limit with it, and with all that
+/// was promised to others and is not there yet: something large, and what is more than a trifle. The rest is for the pages
+/// of the program's own code: the kernel takes them first, and reads them again and again where there is no room.
+const LARGE_BELOW: u64 = 70;
+const BELOW: u64 = 75;
 
-/// What the kernel counted is good for so long when something large is wanted.
+/// The kernel is asked before something large is given, and before anything else once so many percent may be taken.
+const ASK_FROM: u64 = 60;
+
+/// What the kernel counted is good for so long then.
 const FRESH: Duration = Duration::from_millis(2);
 
 /// Where that is too much, free memory is given back to the kernel, at most this often.
@@ -88,9 +96,10 @@ const TRIM_AFTER: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Account {
     state: Mutex<State>,
-    /// Asked before something large is given; none where it tells nothing of us alone.
+    /// Tells what the kernel counts; none where that is not of us alone.
     gauge: Option<Gauge>,
-    pub(super) freed: Notify,
+    /// Somebody gave memory back.
+    pub(crate) freed: Notify,
     /// Somebody had to wait or was refused, or much was taken: the need is to be reckoned again.
     pub(super) news: Notify,
 }
@@ -159,6 +168,11 @@ impl Account {
         self.state().shares
     }
 
+    /// The limit of all of it, 0 for none.
+    pub fn limit(&self) -> u64 {
+        self.state().seen.limit
+    }
+
     /// What is taken now.
     pub fn taken(&self) -> Taken {
         self.state().taken
@@ -214,11 +228,13 @@ impl Account {
         self.news.notify_one();
     }
 
-    /// The state for somebody who wants a lease of `held` bytes to grow by `more`. Before something large is given the
-    /// kernel is asked, and free memory given back where there is too little.
+    /// The state for somebody who wants a lease of `held` bytes to grow by `more`. Where memory may be short, the kernel is
+    /// asked before that, and free memory given back where there is too little.
     pub(super) fn state_for(&self, taker: Taker, held: u64, more: u64) -> MutexGuard<'_, State> {
         let mut state = self.state();
-        let Some(gauge) = self.gauge.as_ref().filter(|_| State::is_large(taker, held, more)) else {
+        let Some(gauge) =
+            self.gauge.as_ref().filter(|_| State::is_large(taker, held, more) || state.asks(more))
+        else {
             return state;
         };
         if state.seen_at.elapsed() > FRESH {
@@ -271,10 +287,21 @@ impl State {
         held + more > LARGE && taker != Taker::Connection
     }
 
-    /// Whether something large would bring what cannot be evicted too near to the limit.
+    /// Whether so much may be taken with `more` that the kernel is to be asked.
+    fn asks(&self, more: u64) -> bool {
+        self.seen.limit > 0 && self.pinned_with(more) > self.seen.limit / 100 * ASK_FROM
+    }
+
+    /// Whether so much more would bring what cannot be evicted too near to the limit. A trifle never does: who is
+    /// connected is served.
     pub(super) fn is_crowded(&self, taker: Taker, held: u64, more: u64) -> bool {
-        let limit = self.seen.limit;
-        Self::is_large(taker, held, more) && limit > 0 && self.pinned_with(more) > limit / 100 * LARGE_BELOW
+        let below = match held + more {
+            _ if self.seen.limit == 0 || taker == Taker::Connection => return false,
+            ..=SMALL => return false,
+            _ if Self::is_large(taker, held, more) => LARGE_BELOW,
+            _ => BELOW,
+        };
+        self.pinned_with(more) > self.seen.limit / 100 * below
     }
 
     /// What cannot be evicted once everybody uses what was promised to him, and somebody `more`.
@@ -381,7 +408,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn something_large_waits_until_enough_is_evicted_whatever_the_account_says() {
         let account = account();
-        let crowded = Seen { pinned: SIX / 100 * 75, limit: SIX };
+        let crowded = Seen { pinned: SIX / 100 * 68, limit: SIX };
         account.set(Shares::of(SIX), false, crowded);
         assert!(account.take(Taker::Command, LARGE).is_some(), "that is not large");
         let mut large = account.lease(Taker::Command);
@@ -394,7 +421,18 @@ mod tests {
         let mut another = account.lease(Taker::Command);
         assert!(!another.grow(SIX / 100 * 30), "what was promised counts");
         large.fill(SIX / 10);
-        assert!(another.grow(SIX / 100 * 22), "what is used is seen by the kernel");
+        assert!(another.grow(SIX / 100 * 18), "what is used is seen by the kernel");
+    }
+
+    #[test]
+    fn near_the_limit_only_trifles_are_given() {
+        let account = account();
+        account.set(Shares::of(SIX), false, Seen { pinned: SIX / 100 * BELOW, limit: SIX });
+        assert!(account.take(Taker::Command, SMALL).is_some());
+        for taker in [Taker::Command, Taker::Guest, Taker::Stranger] {
+            assert!(account.take(taker, SMALL + 1).is_none(), "{taker:?}");
+        }
+        assert!(account.take(Taker::Connection, 2 * SMALL).is_some(), "it is connected already");
     }
 
     fn takers() -> impl Strategy<Value = Vec<(u8, u64, bool)>> {

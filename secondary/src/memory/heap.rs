@@ -6,7 +6,7 @@
 use std::ffi::c_int;
 
 /// Blocks of this size and more are mapped by themselves, so that freeing them gives them back at once.
-const MAPPED: c_int = 64 << 10;
+const MAPPED: c_int = 32 << 10;
 
 /// So much of free memory at the heap's end is kept.
 const KEPT: c_int = 64 << 10;

@@ -3,7 +3,7 @@
 use tokio::time::sleep;
 
 use crate::atserver::AtServer;
-use crate::memory::account::LARGE;
+use crate::memory::account::SMALL;
 use crate::memory::{Lease, Taker};
 use crate::session::PATIENCE;
 use crate::store::notifications::{Found, Notification, Which};
@@ -20,7 +20,7 @@ pub(crate) struct Held {
     pub(crate) lease: Lease,
 }
 
-/// Reads one; a large one once there is memory for it, however long that takes: it is told late, and not left out. May be
+/// Reads one; what is more than a trifle once there is memory for it, however long that takes: it is told late, and not left out. May be
 /// dropped while it waits; nothing is lost.
 pub(crate) async fn read<S: Store>(
     server: &AtServer<S>,
@@ -28,7 +28,7 @@ pub(crate) async fn read<S: Store>(
     which: Which,
 ) -> Result<Option<Held>, StoreError> {
     let mut lease = server.budget.lease(taker);
-    let mut most = LARGE;
+    let mut most = SMALL;
     loop {
         match server.store.notification(which.clone(), most).await? {
             None => return Ok(None),

@@ -57,7 +57,8 @@ impl Connection {
         let open = async {
             let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
             let tcp = TcpStream::connect((host.as_str(), *port)).await?;
-            sockets::settle(&tcp);
+            sockets::bound_own(&tcp);
+            tcp.set_nodelay(true)?;
             let connector = TlsConnector::from(Arc::new(tls));
             let stream = connector
                 .connect_with(name, tcp, |connection| connection.set_buffer_limit(Some(tls::SEND_BUFFER)))

@@ -11,17 +11,15 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::time::Instant;
 
 use crate::memory::Lease;
+use crate::memory::account::{LARGE, SMALL};
 use crate::session::PATIENCE;
-use crate::tls;
 
 /// The most that a TLS record holds.
 const RECORD: usize = 16 * 1024;
 
-/// An answer of up to so many bytes is sent without a look at how much memory there is.
-const SMALL: usize = 4 * 1024;
-
-/// What a longer one takes until the client has read it: what is collected, and the record that waits to be sent.
-const HELD: u64 = (2 * RECORD + tls::SEND_BUFFER) as u64;
+/// What a longer one takes until the client has read it: what is collected, the record that waits to be sent, and most of
+/// what the kernel holds.
+const HELD: u64 = LARGE;
 
 /// How many bytes a second a client has to read of a long answer, beside a patience for each block: it holds memory
 /// that others need too.
@@ -33,7 +31,7 @@ pub(crate) enum Answer {
     /// `data:` and the text.
     Text(String),
     /// The same of a large text, and the memory that it takes.
-    Large(String, #[expect(dead_code, reason = "kept for as long as the text, and then dropped")] Lease),
+    Large(String, Lease),
     /// `data: ` and the text: `stats` alone has the space.
     Spaced(String),
     /// `data:null`.
@@ -87,8 +85,10 @@ impl<'a, T: AsyncWrite + Unpin> Writer<'a, T> {
     /// Adds to the answer. What is more than two records goes out, so that no answer is in memory twice.
     pub(crate) async fn push(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         let length = self.buffer.len() + bytes.len();
-        if length > SMALL {
-            self.take_memory(length as u64).await?;
+        if length as u64 > SMALL {
+            self.take_memory(length.min(2 * RECORD) as u64).await?;
+            // By itself it would grow to twice of what it ever holds.
+            self.buffer.reserve_exact(length.min(2 * RECORD) - self.buffer.len());
         }
         while self.buffer.len() + bytes.len() > 2 * RECORD {
             let (now, later) = bytes.split_at((2 * RECORD - self.buffer.len()).min(bytes.len()));
@@ -101,6 +101,12 @@ impl<'a, T: AsyncWrite + Unpin> Writer<'a, T> {
     }
 
     pub(super) async fn answer(&mut self, answer: Answer) -> io::Result<()> {
+        if let Answer::Large(text, lease) = &answer
+            && lease.bytes() >= 3 * text.len() as u64
+        {
+            // What it has taken is for what is written of it, too.
+            self.lease = None;
+        }
         let (prefix, text) = match &answer {
             // Not added twice.
             Answer::Text(text) | Answer::Large(text, _) if text.starts_with("data:") => ("", text.as_str()),

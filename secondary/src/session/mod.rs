@@ -236,6 +236,7 @@ where
     slot.written();
     loop {
         let room = client.room(server);
+        slot.set_taker(room.taker);
         let line = tokio::select! {
             biased;
             () = slot.evicted() => return Ok(()),
@@ -249,7 +250,7 @@ where
                 continue;
             }
             told = next_told(server, &mut client.watching) => {
-                let mut writer = Writer::new(stream, patience).with(server.budget.lease(client.taker()));
+                let mut writer = Writer::new(stream, patience);
                 let (told, _lease) = match told {
                     Ok(told) => told,
                     // Its enrollment has ended, or the store has nothing more to tell.

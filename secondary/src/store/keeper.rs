@@ -21,7 +21,7 @@ use crate::epoch::{Holding, boottime};
 const GROUP: usize = 128;
 
 /// Bytes that a group may hold before it is ended: what its requests brought and what they answer.
-const GROUP_BYTES: usize = 1 << 20;
+const GROUP_BYTES: usize = 256 << 10;
 
 /// The store is looked over while nobody asked anything for so long, and at least so often.
 const IDLE: Duration = Duration::from_millis(5);

@@ -16,7 +16,7 @@ use crate::session::{Answer, Client, Writer};
 use crate::store::{Change, Page, Store};
 
 /// Names read from the store at a time.
-const PAGE: usize = 100;
+const PAGE: usize = 32;
 
 /// The namespace of keys that are for every application.
 const GLOBAL: &str = "__global";

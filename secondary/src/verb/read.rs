@@ -1,9 +1,9 @@
-//! Reading keys within the budget: a large value comes into memory only where there is room for it.
+//! Reading keys within the budget: a value that is more than a trifle comes into memory only where there is room for it.
 
 use atsign_protocol::{AtError, ErrorCode};
 
 use crate::atserver::AtServer;
-use crate::memory::account::LARGE;
+use crate::memory::account::SMALL;
 use crate::memory::{Lease, Taker};
 use crate::session::Client;
 use crate::store::{Fetched, Record, Store};
@@ -11,7 +11,7 @@ use crate::store::{Fetched, Record, Store};
 /// What a byte of a value costs until it is sent: SQLite's copy, ours, and what is written of it.
 const COPIES: u64 = 3;
 
-/// A record, and the memory that it takes where it is large: keep it as long as the value.
+/// A record, and the memory that it takes where that is more than a trifle: keep it as long as the value.
 pub(crate) struct Held {
     pub(crate) record: Record,
     pub(crate) lease: Option<Lease>,
@@ -39,14 +39,14 @@ pub(crate) async fn skim<S: Store>(
     taker: Taker,
     key: &str,
 ) -> Result<Option<Held>, AtError> {
-    let mut lease = None;
-    let mut most = LARGE;
+    let mut lease: Option<Lease> = None;
+    let mut most = SMALL;
     loop {
         match server.store.get_up_to(key, most).await? {
             None => return Ok(None),
             Some(Fetched::Record(record)) => {
                 if let Some(lease) = &mut lease {
-                    Lease::fill(lease, most);
+                    lease.fill(most);
                 }
                 return Ok(Some(Held { record, lease }));
             }

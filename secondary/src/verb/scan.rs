@@ -15,7 +15,7 @@ use crate::session::{Answer, Client, Writer};
 use crate::store::{LogPage, LogStart, Page, Store, sign};
 
 /// Keys read from the store at a time, and searched before others get their turn.
-const PAGE: usize = 100;
+const PAGE: usize = 32;
 
 pub(super) async fn scan<S, T>(
     server: &AtServer<S>,

@@ -17,7 +17,7 @@ use crate::session::{Answer, Client, Writer};
 use crate::store::{Commit, LogPage, LogStart, Operation, Store, sign};
 
 /// Entries read from the log at a time.
-const PAGE: usize = 100;
+const PAGE: usize = 32;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: what the continuous integration runs. Each suite prints its time, the end prints the sum.
 
 mod binaries;
+mod cgroup_v2;
 mod fuzz;
 mod hello;
 mod kernel_nfs;
@@ -70,12 +71,14 @@ enum Suite {
     Fuzz,
     /// One writer on the kernel's own NFS, in a guest of user-mode-linux
     KernelNfs,
+    /// Memory limits by control groups of version 2, in a guest of user-mode-linux
+    CgroupV2,
 }
 
 impl Suite {
     /// Whether it runs only when it is asked for by name, or in the soak: its tools are not on every machine.
     fn is_special(self) -> bool {
-        matches!(self, Self::Fuzz | Self::KernelNfs)
+        matches!(self, Self::Fuzz | Self::KernelNfs | Self::CgroupV2)
     }
 
     /// A test target's name says what it needs.
@@ -91,7 +94,7 @@ impl Suite {
 
     /// Whether it consists of this workspace's test programs.
     fn has_binaries(self) -> bool {
-        !matches!(self, Self::Lint | Self::Nfs | Self::Fuzz | Self::KernelNfs)
+        !self.is_special() && !matches!(self, Self::Lint | Self::Nfs)
     }
 
     fn needs_cluster(self) -> bool {
@@ -102,6 +105,9 @@ impl Suite {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 }
+
+/// A suite in a guest: the cache, a filter, and what its tests are told.
+type InGuest = fn(&Path, Option<&str>, &[(&str, PathBuf)]) -> Result<Tally>;
 
 /// How many tests passed and failed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -155,12 +161,14 @@ pub(crate) fn test(options: &Options) -> Result<ExitCode> {
             Err(error) => Tally::of(Err(error)),
         });
     }
-    if suites.contains(&Suite::KernelNfs) {
-        let soak = options.soak.then(|| ("ATSIGN_SOAK", PathBuf::from("1")));
-        report.run(Suite::KernelNfs, || {
-            let ran = kernel_nfs::run(cluster.cache(), options.filter.as_deref(), soak.as_slice());
-            ran.unwrap_or_else(|error| Tally::of(Err(error)))
-        });
+    for (suite, run) in [(Suite::KernelNfs, kernel_nfs::run as InGuest), (Suite::CgroupV2, cgroup_v2::run)] {
+        if suites.contains(&suite) {
+            let soak = options.soak.then(|| ("ATSIGN_SOAK", PathBuf::from("1")));
+            report.run(suite, || {
+                let ran = run(cluster.cache(), options.filter.as_deref(), soak.as_slice());
+                ran.unwrap_or_else(|error| Tally::of(Err(error)))
+            });
+        }
     }
     if suites.iter().any(|suite| suite.has_binaries()) {
         let _only_me = cluster.lock()?;
