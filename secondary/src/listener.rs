@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -79,13 +80,11 @@ async fn connection<S: Store>(
     handshakes: Arc<Handshakes>,
 ) {
     // Boxed: the handshake's state is large, and would stay part of an idle connection.
-    let greeted = Box::pin(greet(stream, origin, &server, &handshakes)).await;
-    drop(handshakes);
-    let Some((stream, slot)) = greeted else { return };
-    let tls = stream.get_ref().1;
-    let certificates = tls.peer_certificates().unwrap_or_default().to_vec();
-    let is_web = tls.alpn_protocol() == Some(web::PROTOCOL);
-    let mut stream = Text::new(stream, slot.taker());
+    let Some(Greeted { mut stream, slot, certificates, is_web }) =
+        Box::pin(greet(stream, origin, &server, handshakes)).await
+    else {
+        return;
+    };
     if is_web {
         // Boxed: other connections carry nothing of it.
         return Box::pin(web::serve(&server, stream, certificates, slot, draining)).await;
@@ -94,13 +93,22 @@ async fn connection<S: Store>(
     let _ = timeout(GOODBYE, stream.shutdown()).await;
 }
 
+/// A connection that has a place.
+struct Greeted {
+    stream: Text<TcpStream>,
+    slot: Slot,
+    certificates: Vec<CertificateDer<'static>>,
+    /// Whether it asked for HTTP.
+    is_web: bool,
+}
+
 /// Shakes hands and finds a place for the connection; says so where there is none.
 async fn greet<S>(
     stream: TcpStream,
     origin: Origin,
     server: &AtServer<S>,
-    handshakes: &Arc<Handshakes>,
-) -> Option<(TlsStream<Records<TcpStream>>, Slot)> {
+    handshakes: Arc<Handshakes>,
+) -> Option<Greeted> {
     // Short lines are sent at once; a kernel that refuses sends them later.
     let _ = stream.set_nodelay(true);
     // The turn is kept until there is a place: so few wait for one at a time.
@@ -119,7 +127,11 @@ async fn greet<S>(
         turn_away(server, &mut stream).await;
         let _ = timeout(GOODBYE, stream.shutdown()).await;
     }
-    admitted.map(|slot| (stream, slot))
+    let slot = admitted?;
+    let tls = stream.get_ref().1;
+    let certificates = tls.peer_certificates().unwrap_or_default().to_vec();
+    let is_web = tls.alpn_protocol() == Some(web::PROTOCOL);
+    Some(Greeted { stream: Text::new(stream, slot.taker()), slot, certificates, is_web })
 }
 
 async fn shake_hands<S>(
