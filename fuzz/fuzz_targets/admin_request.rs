@@ -14,6 +14,9 @@ fuzz_target!(|head: &[u8]| {
     if let Ok(kept) = backup::kept(query) {
         assert!(kept > 0);
     }
+    if let Some(name) = query.and_then(backup::named) {
+        assert!(!name.contains(['/', '\\']) && !name.starts_with('.'), "{name}");
+    }
     assert_ne!(shrink_to(query), Some(0));
     for value in request.headers().values() {
         if let Some(shown) = token::bearer(value.as_bytes()) {

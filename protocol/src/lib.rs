@@ -6,6 +6,7 @@
 pub mod access;
 pub mod answer;
 pub mod at_sign;
+pub mod backup;
 pub mod change;
 pub mod enrollment;
 pub mod error;

@@ -1,21 +1,26 @@
-//! `/backup`: `POST` has a backup made, `GET` says what became of the last one. Neither waits for the volume.
+//! `/backup`: `POST` has a backup made, `GET` says what became of the last one. Neither waits for the volume. `GET
+//! /backup?name=…` sends one.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{Method, Request, StatusCode};
+use tokio::sync::Semaphore;
 
 use super::http::{body, text};
-use super::{Admin, Answer, refusal};
+use super::sending::Sending;
+use super::{Admin, Answer, Asked, refusal};
 use crate::atserver::AtServer;
-use crate::backup::{self, KEPT, Manifest};
+use crate::backup::{self, KEPT, Manifest, is_name};
 use crate::store::SqliteStore;
 
 /// The backups of this process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Backups {
     storage: PathBuf,
     state: Mutex<State>,
+    /// Of who is sent one.
+    places: Arc<Semaphore>,
 }
 
 /// What became of the last one.
@@ -40,7 +45,7 @@ pub(super) struct Figures {
 impl Backups {
     /// Those of a storage directory.
     pub fn new(storage: PathBuf) -> Self {
-        Self { storage, state: Mutex::default() }
+        Self { storage, state: Mutex::default(), places: Arc::new(Semaphore::new(1)) }
     }
 
     pub(super) fn figures(&self) -> Figures {
@@ -66,13 +71,39 @@ impl Backups {
     }
 }
 
-pub(super) fn answer(request: &Request<()>, admin: &Arc<Admin>) -> Answer {
+pub(super) fn answer(request: &Request<()>, admin: &Arc<Admin>) -> Asked {
     if let Some(refusal) = refusal(request, admin) {
-        return refusal;
+        return Asked::Answered(refusal);
     }
-    if request.method() == Method::GET {
-        return last(&admin.backups);
+    match (request.method() == Method::GET, request.uri().query()) {
+        (true, None) => Asked::Answered(last(&admin.backups)),
+        (true, Some(query)) => to_send(query, &admin.backups),
+        (false, _) => Asked::Answered(to_make(request, admin)),
     }
+}
+
+/// Where a backup is that is to be sent, if nobody is sent one.
+fn to_send(query: &str, backups: &Backups) -> Asked {
+    let Some(name) = named(query) else {
+        let expected = format!("?{query}: expected ?name=NAME, the name of a backup\n");
+        return Asked::Answered(text(StatusCode::BAD_REQUEST, expected));
+    };
+    let folder = backups.storage.join(backup::FOLDER).join(name);
+    match Arc::clone(&backups.places).try_acquire_owned() {
+        Ok(place) => Asked::ToSend(Sending { folder, place }),
+        Err(_) => Asked::Answered(text(
+            StatusCode::CONFLICT,
+            "a backup is being sent already, and one at a time is\n",
+        )),
+    }
+}
+
+/// The name of a backup in a query: nothing else of a volume can be asked for.
+pub fn named(query: &str) -> Option<&str> {
+    query.strip_prefix("name=").filter(|name| is_name(name))
+}
+
+fn to_make(request: &Request<()>, admin: &Arc<Admin>) -> Answer {
     let kept = match kept(request.uri().query()) {
         Ok(kept) => kept,
         Err(reason) => return text(StatusCode::BAD_REQUEST, reason),
@@ -132,6 +163,14 @@ mod tests {
         assert_eq!(kept(Some("keep=3")), Ok(3));
         for query in ["keep=0", "keep=-1", "keep=", "keep=x", "kept=3", ""] {
             assert!(kept(Some(query)).expect_err(query).contains("expected ?keep=N"), "{query}");
+        }
+    }
+
+    #[test]
+    fn what_is_sent_has_the_name_of_a_backup_and_is_no_other_file() {
+        assert_eq!(named("name=2026-11-24T15-04-05.060Z"), Some("2026-11-24T15-04-05.060Z"));
+        for query in ["", "name=", "name=..", "name=../epoch", "name=latest", "2026-11-24T15-04-05.060Z"] {
+            assert_eq!(named(query), None, "{query}");
         }
     }
 }

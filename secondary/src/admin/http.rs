@@ -74,6 +74,11 @@ pub(super) async fn write(stream: &mut TcpStream, answer: Answer) -> io::Result<
     }
     bytes.extend_from_slice(format!("content-length: {}\r\n\r\n{body}", body.len()).as_bytes());
     stream.write_all(&bytes).await?;
+    end(stream).await
+}
+
+/// Ends the connection once the client has what was written.
+pub(super) async fn end(stream: &mut TcpStream) -> io::Result<()> {
     stream.shutdown().await?;
     let mut scrap = [0; 256];
     let _ = timeout(GOODBYE, async {

@@ -3,6 +3,7 @@
 pub mod backup;
 pub mod http;
 mod metrics;
+mod sending;
 pub mod token;
 mod usage;
 pub mod waiting;
@@ -19,6 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use self::http::{body, text};
+use self::sending::Sending;
 use self::token::{AdminToken, TokenError};
 use self::waiting::{Wait, Waited};
 use crate::atserver::AtServer;
@@ -116,6 +118,7 @@ async fn exchange(mut stream: TcpStream, admin: &Arc<Admin>) -> io::Result<()> {
             Waited::Displaced => text(StatusCode::CONFLICT, "somebody else waits now\n"),
             Waited::Gone => return Ok(()),
         },
+        Asked::ToSend(sending) => return Box::pin(sending::send(&mut stream, sending)).await,
     };
     Box::pin(timeout(EXCHANGE, http::write(&mut stream, answer))).await.map_err(io::Error::from)?
 }
@@ -126,6 +129,8 @@ enum Asked {
     Answered(Answer),
     /// It is answered later.
     ToWait(Wait),
+    /// Its answer is a backup.
+    ToSend(Sending),
 }
 
 async fn answer(request: &Request<()>, admin: &Arc<Admin>) -> Asked {
@@ -144,7 +149,7 @@ async fn answer(request: &Request<()>, admin: &Arc<Admin>) -> Asked {
             Ok(()) => text(StatusCode::OK, "ok\n"),
             Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
         },
-        "/backup" => backup::answer(request, admin),
+        "/backup" => return backup::answer(request, admin),
         "/metrics" => body(StatusCode::OK, "text/plain; version=0.0.4", metrics::text(admin).await),
         "/shrink" => match (refusal(request, admin), shrink_to(request.uri().query())) {
             (Some(refusal), _) => refusal,

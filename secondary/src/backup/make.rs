@@ -8,9 +8,10 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use atsign_protocol::backup::FORMAT;
 use tokio::sync::oneshot;
 
-use super::{CHUNK, FOLDER, FORMAT, MANIFEST, Manifest, folder_of, name, sha256, tidy};
+use super::{CHUNK, FOLDER, MANIFEST, Manifest, folder_of, name, sha256, tidy};
 use crate::epoch::copy::{Copied, copy};
 use crate::epoch::volume::{Mounted, sync_directory};
 use crate::store::database::{Database, DatabaseError};

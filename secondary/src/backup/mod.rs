@@ -9,16 +9,16 @@ mod request;
 mod restore;
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 
+use atsign_protocol::backup::LONGEST;
 use rustix::fs::{Advice, fadvise};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::epoch::volume::sync_directory;
-use crate::store::Counts;
 
+pub use atsign_protocol::backup::Manifest;
 pub use make::{BackupError, make};
 pub use request::{RequestError, request, response};
 pub use restore::{Restore, RestoreError, Restored, restore};
@@ -32,64 +32,25 @@ pub const MANIFEST: &str = "manifest.json";
 /// Backups that are kept where nobody says how many.
 pub const KEPT: usize = 7;
 
-/// Form of the manifest.
-const FORMAT: u32 = 1;
-
-/// A manifest is shorter.
-const LONGEST_MANIFEST: u64 = 16 * 1024;
-
 /// Bytes read at a time.
 const CHUNK: usize = 64 * 1024;
 
-/// What a backup must hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Manifest {
-    /// Form of this manifest.
-    pub format: u32,
-    /// Name of the backup: when it was made.
-    pub name: String,
-    /// Version of the server that made it.
-    pub version: String,
-    /// Whose data it is, with its `@`.
-    pub at_sign: String,
-    /// The epoch that the data was under.
-    pub epoch: u64,
-    /// The last commit id; -1 for none.
-    pub commit_id: i64,
-    /// What there is.
-    #[serde(flatten)]
-    pub counts: Counts,
-    /// Bytes of the store's file.
-    pub bytes: u64,
-    /// SHA-256 of the store's file, hexadecimal.
-    pub sha256: String,
+/// Reads the manifest of the backup in a folder.
+pub fn manifest_of(backup: &Path) -> io::Result<Manifest> {
+    let mut json = Vec::new();
+    File::open(backup.join(MANIFEST))?.take(LONGEST as u64).read_to_end(&mut json)?;
+    parse(&json)
 }
 
-impl Manifest {
-    /// When it was made, Unix seconds; 0 where its name does not say so.
-    pub fn made_at(&self) -> i64 {
-        let (day, time) = self.name.split_at_checked(10).unwrap_or_default();
-        let time = format!("{day}{}", time.replace('-', ":")).parse();
-        time.map_or(0, jiff::Timestamp::as_second)
-    }
+/// Reads the first line of a backup file.
+fn manifest_line(file: &mut impl BufRead) -> io::Result<Manifest> {
+    let mut line = Vec::new();
+    file.take(LONGEST as u64).read_until(b'\n', &mut line)?;
+    parse(&line)
+}
 
-    /// Reads the manifest of a backup.
-    pub fn read(backup: &Path) -> io::Result<Self> {
-        let mut json = Vec::new();
-        File::open(backup.join(MANIFEST))?.take(LONGEST_MANIFEST).read_to_end(&mut json)?;
-        Self::parse(&json)
-    }
-
-    /// Reads the content of one.
-    pub fn parse(json: &[u8]) -> io::Result<Self> {
-        let manifest: Self = serde_json::from_slice(json)?;
-        if manifest.format > FORMAT {
-            let newer = format!("its format is {}, and this version knows {FORMAT} at most", manifest.format);
-            return Err(io::Error::new(io::ErrorKind::InvalidData, newer));
-        }
-        Ok(manifest)
-    }
+fn parse(json: &[u8]) -> io::Result<Manifest> {
+    Manifest::parse(json).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// Names of the backups in a storage directory, oldest first.
@@ -166,8 +127,6 @@ mod tests {
         let name = name("2026-11-24T15:04:05.06Z".parse().expect("a time"));
         assert_eq!(name, "2026-11-24T15-04-05.060Z");
         assert!(is_name(&name));
-        let manifest = Manifest { name, ..Manifest::default() };
-        assert_eq!(manifest.made_at(), 1_795_532_645);
         for other in ["", ".new-1", "2026-11-24", "lost+found", "2026-11-24T15-04-05.060Z.old", ".."] {
             assert!(!is_name(other), "{other}");
         }

@@ -4,18 +4,18 @@
 //! changes meanwhile does no harm. Until the epoch is complete, the store is what it was.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
+use atsign_protocol::backup::Counts;
 use rustix::fs::statvfs;
 use sha2::{Digest, Sha256};
 
-use super::{CHUNK, FOLDER, Manifest, hex, is_name, list, sha256};
+use super::{CHUNK, FOLDER, Manifest, hex, is_name, list, manifest_line, manifest_of, sha256};
 use crate::epoch::files::EpochFiles;
 use crate::epoch::replace::ReplaceError;
 use crate::epoch::takeover::Progress;
 use crate::epoch::{Claimant, TakeoverError, Term};
-use crate::store::Counts;
 use crate::store::database::{Database, DatabaseError};
 use crate::store::file::{FILE, Files, OpenError};
 
@@ -32,7 +32,8 @@ pub struct Restore {
     pub storage: PathBuf,
     /// Whose store it becomes, with its `@`.
     pub at_sign: String,
-    /// The folder of a backup, the name of one in the storage directory, or `latest`.
+    /// `latest`, the name of a backup in the storage directory, a backup's folder, or a backup file; `-` is one on
+    /// standard input.
     pub from: String,
     /// Whether the backup may be another atSign's.
     pub force: bool,
@@ -120,14 +121,15 @@ impl From<rusqlite::Error> for RestoreError {
 /// Restores a backup. The next server starts with it at once.
 pub fn restore(request: Restore) -> Result<Restored, RestoreError> {
     let Restore { storage, at_sign, from, force, holder, term, report } = request;
-    let backup = find(&storage, &from)?;
-    let manifest = Manifest::read(&backup)
-        .map_err(|reason| RestoreError::NoBackup { what: backup.display().to_string(), reason })?;
+    let Source { name, folder, manifest, mut content } = open(&storage, &from)?;
     if manifest.at_sign != at_sign && !force {
         return Err(RestoreError::OtherAtSign { found: manifest.at_sign, expected: at_sign });
     }
-    // Before an epoch is taken, for one that is given up makes the next server wait for the term.
-    compare(&backup, &manifest, &(fs::metadata(backup.join(FILE))?.len(), sha256(&backup.join(FILE))?))?;
+    // Before an epoch is taken, for one that is given up makes the next server wait for the term. What comes as a stream
+    // can be read once only.
+    if let Some(file) = folder.map(|folder| folder.join(FILE)) {
+        compare(&name, &manifest, &(fs::metadata(&file)?.len(), sha256(&file)?))?;
+    }
     room_for(&manifest, &storage)?;
     let mut claimant = Claimant {
         files: EpochFiles::open(&storage)?,
@@ -141,7 +143,9 @@ pub fn restore(request: Restore) -> Result<Restored, RestoreError> {
     let mut next_commit_id = 0;
     let holding = claimant
         .replace(|folder, predecessor| {
-            next_commit_id = fill(folder, predecessor, &backup, &manifest, &at_sign)?;
+            room_for(&manifest, folder)?;
+            compare(&name, &manifest, &copy(&name, &mut content, manifest.bytes, &folder.join(FILE))?)?;
+            next_commit_id = adopt(folder, predecessor, &manifest, &at_sign)?;
             Ok(())
         })
         .map_err(|error| match error {
@@ -156,7 +160,44 @@ pub fn restore(request: Restore) -> Result<Restored, RestoreError> {
     Ok(Restored { manifest, next_commit_id, epoch })
 }
 
-/// The folder of a backup.
+/// A backup that can be read.
+struct Source {
+    /// What it is called.
+    name: String,
+    /// Its folder; `None` for one that is read once, from its beginning to its end.
+    folder: Option<PathBuf>,
+    manifest: Manifest,
+    /// The store's file, and what may stand behind it.
+    content: Box<dyn Read>,
+}
+
+impl Source {
+    /// One that stands behind its manifest.
+    fn of_file(name: String, mut file: impl BufRead + 'static) -> Result<Self, RestoreError> {
+        match manifest_line(&mut file) {
+            Ok(manifest) => Ok(Self { name, folder: None, manifest, content: Box::new(file) }),
+            Err(reason) => Err(RestoreError::NoBackup { what: name, reason }),
+        }
+    }
+}
+
+fn open(storage: &Path, from: &str) -> Result<Source, RestoreError> {
+    if from == "-" {
+        return Source::of_file("standard input".to_owned(), io::stdin().lock());
+    }
+    let path = find(storage, from)?;
+    let name = path.display().to_string();
+    let none = |reason| RestoreError::NoBackup { what: name.clone(), reason };
+    if path.is_file() {
+        let file = File::open(&path).map_err(none)?;
+        return Source::of_file(name, BufReader::new(file));
+    }
+    let manifest = manifest_of(&path).map_err(none)?;
+    let content = Box::new(File::open(path.join(FILE)).map_err(none)?);
+    Ok(Source { name, folder: Some(path), manifest, content })
+}
+
+/// Where a backup is.
 fn find(storage: &Path, from: &str) -> Result<PathBuf, RestoreError> {
     let none = |reason: &str| RestoreError::NoBackup {
         what: from.to_owned(),
@@ -168,19 +209,16 @@ fn find(storage: &Path, from: &str) -> Result<PathBuf, RestoreError> {
         return Ok(storage.join(FOLDER).join(last));
     }
     let path = if is_name(from) { storage.join(FOLDER).join(from) } else { PathBuf::from(from) };
-    if path.is_dir() { Ok(path) } else { Err(none("there is no such backup")) }
+    if path.exists() { Ok(path) } else { Err(none("there is no such backup")) }
 }
 
-/// Makes the new store from the backup, checks it, and returns the next commit id.
-fn fill(
+/// Checks the new store, makes it this atSign's, and returns the next commit id.
+fn adopt(
     folder: &Path,
     predecessor: Option<&Path>,
-    backup: &Path,
     manifest: &Manifest,
     at_sign: &str,
 ) -> Result<i64, RestoreError> {
-    room_for(manifest, folder)?;
-    compare(backup, manifest, &copy(&backup.join(FILE), &folder.join(FILE))?)?;
     let mut database = Database::open(folder, &manifest.at_sign, CACHE_KIB)?;
     database.check(true)?;
     let found: Counts = database.count_all()?;
@@ -204,29 +242,26 @@ fn room_for(manifest: &Manifest, folder: &Path) -> Result<(), RestoreError> {
     if available < needed { Err(RestoreError::NoRoom { needed, available }) } else { Ok(()) }
 }
 
-fn compare(backup: &Path, manifest: &Manifest, found: &(u64, String)) -> Result<(), RestoreError> {
+fn compare(name: &str, manifest: &Manifest, found: &(u64, String)) -> Result<(), RestoreError> {
     if (found.0, &found.1) == (manifest.bytes, &manifest.sha256) {
         return Ok(());
     }
     let Manifest { bytes, sha256, .. } = manifest;
-    let file = backup.join(FILE);
     Err(RestoreError::Damaged(format!(
-        "{} has {} bytes and the checksum {}, its manifest says {bytes} and {sha256}",
-        file.display(),
-        found.0,
-        found.1
+        "{name}: the store has {} bytes and the checksum {}, the manifest says {bytes} and {sha256}",
+        found.0, found.1
     )))
 }
 
-/// Copies a file and returns its length and SHA-256. On disk when it returns.
-fn copy(source: &Path, target: &Path) -> Result<(u64, String), RestoreError> {
-    let mut from = File::open(source)
-        .map_err(|reason| RestoreError::NoBackup { what: source.display().to_string(), reason })?;
+/// Copies so many bytes, or what there is, into a file, and returns their number and SHA-256. On disk when it returns.
+fn copy(name: &str, from: &mut dyn Read, bytes: u64, target: &Path) -> Result<(u64, String), RestoreError> {
+    let mut from = from.take(bytes);
     let mut to = File::create_new(target)?;
     let (mut digest, mut length) = (Sha256::new(), 0);
     let mut chunk = vec![0; CHUNK];
     loop {
-        let count = from.read(&mut chunk)?;
+        let read = from.read(&mut chunk);
+        let count = read.map_err(|reason| RestoreError::NoBackup { what: name.to_owned(), reason })?;
         if count == 0 {
             break;
         }

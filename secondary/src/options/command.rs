@@ -39,7 +39,8 @@ pub struct RestoreArguments {
     /// Directory of the data
     #[arg(long, value_name = "DIR", env = "ATSIGN_STORAGE_DIR", default_value = "/atsign/storage")]
     pub storage_dir: PathBuf,
-    /// The backup: `latest` or a name for one in the storage directory, else its folder
+    /// The backup: `latest` or a name for one in the storage directory, else its folder, or a file of `kubectl atsign
+    /// backup`; - is such a file on standard input
     #[arg(long, value_name = "BACKUP")]
     pub from: String,
     /// Restore the backup of another atSign too

@@ -1,22 +1,8 @@
 //! How much there is in a store, counted one by one: for backups, which are compared by it.
 
-use serde::{Deserialize, Serialize};
+use atsign_protocol::backup::Counts;
 
 use super::database::{Database, DatabaseError};
-
-/// How much there is in a store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Counts {
-    /// Keys, those of the server itself included.
-    pub keys: u64,
-    /// Entries of the commit log.
-    pub commits: u64,
-    /// Notifications.
-    pub notifications: u64,
-    /// Enrollments, in whatever state.
-    pub enrollments: u64,
-}
 
 impl Database {
     /// Counts everything. It reads the whole store, so it is for one that nobody waits for.

@@ -19,7 +19,6 @@ pub mod visits;
 pub mod wal;
 mod walk;
 
-pub use counts::Counts;
 pub(crate) use database::sign;
 pub use log::{Commit, Log, LogPage, LogStart};
 pub use notifications::{NotificationCounts, Notifications};
