@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use atsign_crds::{
-    Activation, AtSign, AtSignSpec, DeletionPolicy, Expose, ExposeType, GatewayRef, Memory, Storage, Tls,
-    condition::SUSPENDED, quantity,
+    Activation, AtSign, AtSignSpec, DeletionPolicy, Expose, ExposeType, GatewayRef, IssuerRef, Memory,
+    Storage, Tls, condition::SUSPENDED, quantity,
 };
 use atsign_protocol::{AtSign as Identity, object_name};
 use clap::{Args, ValueEnum};
@@ -29,6 +29,9 @@ Examples:
 
   # behind a Gateway that many atSigns share
   kubectl create atsign alice --gateway gateways/shared --hostname alice.example.com
+
+  # with a certificate that a ClusterIssuer of cert-manager signs
+  kubectl create atsign alice --issuer ClusterIssuer/letsencrypt --expose LoadBalancer --hostname alice.example.com
 
   # only show the manifest, for a repository
   kubectl create atsign alice --tier pro --dry-run=client -o yaml
@@ -80,8 +83,12 @@ pub struct Arguments {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
     /// A Secret with the certificate; where it is not given, the operator's authority signs one
-    #[arg(long, value_name = "SECRET")]
+    #[arg(long, value_name = "SECRET", conflicts_with = "issuer")]
     tls_secret: Option<String>,
+    /// The issuer of cert-manager that signs the certificate; its kind where it is not Issuer, its group where it is not
+    /// cert-manager.io
+    #[arg(long, value_name = "[KIND[.GROUP]/]NAME", value_parser = issuer)]
+    issuer: Option<IssuerRef>,
     /// A Secret with the activation secret; where it is not given, one is generated
     #[arg(long, value_name = "SECRET")]
     activation_secret: Option<String>,
@@ -196,7 +203,7 @@ impl Arguments {
                 Policy::Delete => DeletionPolicy::Delete,
             }),
             expose: unless_empty(expose),
-            tls: self.tls_secret.clone().map(|secret| Tls { secret_name: Some(secret), issuer_ref: None }),
+            tls: unless_empty(Tls { secret_name: self.tls_secret.clone(), issuer_ref: self.issuer.clone() }),
             activation: self.activation_secret.clone().map(|secret| Activation { secret_name: Some(secret) }),
             suspend: self.suspend.then_some(true),
             ..AtSignSpec::default()
@@ -243,9 +250,75 @@ fn gateway(given: &str) -> Result<GatewayRef, String> {
     Ok(GatewayRef { name: name.to_owned(), namespace, section_name: None })
 }
 
+fn issuer(given: &str) -> Result<IssuerRef, String> {
+    let (kind, name) = match given.split_once('/') {
+        Some((kind, name)) => (Some(kind), name),
+        None => (None, given),
+    };
+    let (kind, group) = match kind.map(|kind| kind.split_once('.').unwrap_or((kind, ""))) {
+        Some((kind, group)) => {
+            (Some(kind.to_owned()), Some(group.to_owned()).filter(|group| !group.is_empty()))
+        }
+        None => (None, None),
+    };
+    if name.is_empty() || name.contains('/') || kind.as_deref() == Some("") {
+        return Err("expected the name of an Issuer, such as ca, or ClusterIssuer/letsencrypt".to_owned());
+    }
+    Ok(IssuerRef { name: name.to_owned(), kind, group })
+}
+
 fn bytes(given: &str) -> Result<String, String> {
     match quantity::bytes(given) {
         Some(1..) => Ok(given.to_owned()),
         _ => Err("expected a whole number with k, Ki, M, Mi, G, Gi, T or Ti, such as 24Mi or 1Gi".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::arguments::CreateAtsign;
+
+    fn spec(flags: &[&str]) -> Result<Value, clap::Error> {
+        let line = ["kubectl-create-atsign", "alice"].iter().chain(flags);
+        let made = CreateAtsign::try_parse_from(line)?.create.manifest();
+        Ok(serde_json::to_value(made.spec).expect("JSON"))
+    }
+
+    #[test]
+    fn an_issuer_is_named_with_its_kind_and_group_where_they_are_not_the_usual() {
+        for (given, issuer) in [
+            ("ca", json!({"name": "ca"})),
+            ("ClusterIssuer/letsencrypt", json!({"name": "letsencrypt", "kind": "ClusterIssuer"})),
+            (
+                "AWSPCAIssuer.awspca.cert-manager.io/x",
+                json!({"name": "x", "kind": "AWSPCAIssuer", "group": "awspca.cert-manager.io"}),
+            ),
+        ] {
+            assert_eq!(spec(&["--issuer", given]).expect(given), json!({"tls": {"issuerRef": issuer}}));
+        }
+        for given in ["", "/", "/x", "ClusterIssuer/", "a/b/c"] {
+            assert!(spec(&["--issuer", given]).is_err(), "{given}");
+        }
+        assert!(spec(&["--issuer", "ca", "--tls-secret", "mine"]).is_err(), "one or the other");
+        assert_eq!(
+            spec(&["--tls-secret", "mine"]).expect("a Secret"),
+            json!({"tls": {"secretName": "mine"}})
+        );
+    }
+
+    #[test]
+    fn a_gateway_is_for_a_route() {
+        assert_eq!(
+            spec(&["--gateway", "gateways/shared", "--hostname", "alice.example.com"]).expect("a Gateway"),
+            json!({"expose": {"type": "TLSRoute", "hostname": "alice.example.com",
+                "gatewayRef": {"namespace": "gateways", "name": "shared"}}})
+        );
+        for given in ["", "/shared", "gateways/", "a/b/c"] {
+            assert!(spec(&["--gateway", given]).is_err(), "{given}");
+        }
     }
 }

@@ -2,7 +2,8 @@
 
 use atsign_crds::AtSign;
 use atsign_crds::condition::{
-    MEMORY_CAP_REACHED, POD_SETTINGS_PENDING, QUOTA_EXCEEDED, READY, RESIZE_BLOCKED, SUSPENDED,
+    MEMORY_CAP_REACHED, POD_SETTINGS_PENDING, QUOTA_EXCEEDED, READY, RESIZE_BLOCKED, STORAGE_SIZE_DIFFERS,
+    SUSPENDED,
 };
 use atsign_crds::name::PAUSED_ANNOTATION;
 use kube::ResourceExt as _;
@@ -52,6 +53,9 @@ pub fn steps(at_sign: &AtSign, flag: &str) -> Vec<Step> {
     if is(MEMORY_CAP_REACHED) || is(RESIZE_BLOCKED) {
         steps.push(step("see tiers with more memory", "atsign tier NAME"));
     }
+    if is(STORAGE_SIZE_DIFFERS) {
+        steps.push(step("see how far the volume has grown", "describe pvc NAME"));
+    }
     steps
 }
 
@@ -62,7 +66,26 @@ fn for_reason(reason: &str) -> &'static [(&'static str, &'static str)] {
         "TierNotFound" | "TierNotAllowed" | "OutsideTier" => {
             &[("see the tiers", "atsign tier NAME"), ("choose one of them", "atsign tier NAME TIER")]
         }
+        "ImageNotAllowed" => {
+            &[("see the tiers", "atsign tier NAME"), ("take spec.image out", "edit atsign NAME")]
+        }
         "NotYetSupported" | "InvalidAtSign" => &[("correct it", "edit atsign NAME")],
+        "GatewayApiOff" | "GatewayApiMissing" | "CertManagerOff" | "CertManagerMissing" => {
+            &[("do without it, or ask who runs the cluster", "edit atsign NAME")]
+        }
+        "GatewayNotFound" | "GatewayUnfit" => {
+            &[("see the Gateways", "get gateways"), ("choose one of them", "edit atsign NAME")]
+        }
+        "RoutePending" | "RouteNotAccepted" | "RouteNotResolved" => {
+            &[("see what the Gateway says of its route", "describe tlsroute NAME")]
+        }
+        "LoadBalancerPending" | "WaitingForService" => {
+            &[("see what becomes of its Service", "describe service NAME")]
+        }
+        "ApplyRefused" => &[("see what the namespace may have", "describe resourcequota,limitrange")],
+        "MemoryBelowRuntimeMinimum" => {
+            &[("see what the nodes' runtime needs", "atsign doctor"), ("see the tiers", "atsign tier NAME")]
+        }
         "AtSignTaken" => &[("see who has it", "atsign list -A"), ("delete this one", "delete atsign NAME")],
         "NameTaken" => &[("see what stands in the way", "get deployment,service,pvc,secret,configmap NAME")],
         "ClaimPending" | "ClaimNotFound" | "ClaimOfAnother" => &[
@@ -72,6 +95,7 @@ fn for_reason(reason: &str) -> &'static [(&'static str, &'static str)] {
         "NoStorageClass" | "StorageClassNotFound" => &[("see the storage classes", "get storageclass")],
         // The message itself has the command: only it knows the Secret's name.
         "ActivationSecretNotFound" | "ActivationSecretInvalid" => &[],
+        "CertificatePending" => &[("see what its issuer says", "describe certificate,certificaterequest")],
         "CertificateNotFound" | "CertificateInvalid" => {
             &[("see the certificates", "get secret --field-selector type=kubernetes.io/tls")]
         }
@@ -80,7 +104,7 @@ fn for_reason(reason: &str) -> &'static [(&'static str, &'static str)] {
             ("see what it said", "atsign logs NAME --previous"),
         ],
         "CrashLoop" => &[("see why it ends", "atsign logs NAME --previous")],
-        "ServerStarting" => &[("see what it does", "atsign logs NAME --follow")],
+        "ServerStarting" | "WaitingForCertificate" => &[("see what it does", "atsign logs NAME --follow")],
         "Unschedulable" | "ImagePullFailed" | "PodConfigInvalid" | "ContainerFailed" | "PodRefused" => {
             &[("see what the cluster says of its pod", "describe pod -l app.kubernetes.io/instance=NAME")]
         }
