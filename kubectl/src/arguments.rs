@@ -2,7 +2,10 @@
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{activate, change, cluster, create, doctor, install, list, logs, report, status, tier, top};
+use crate::{
+    activate, backup, change, cluster, create, doctor, install, list, logs, report, restore, status, tier,
+    top,
+};
 
 /// Exit codes, for `--help` and the documentation.
 const EXIT_CODES: &str = "\
@@ -21,6 +24,7 @@ Examples:
   kubectl atsign list -A                           every AtSign that you may see
   kubectl atsign top --sort-by memory              what the servers use now
   kubectl atsign tier alice basic --wait           sell @alice another tier; nothing restarts
+  kubectl atsign backup alice -o alice.backup      all that she has in a file, while she is served
   kubectl atsign doctor                            is this cluster fit for atSigns?
 
 Flags stand behind `kubectl atsign`: kubectl finds no plugin behind flags of its own.
@@ -85,6 +89,12 @@ pub enum Command {
     Resume(change::Arguments),
     /// Restart a server, with the settings of its tier as they are now
     Restart(change::Arguments),
+    /// Everything that a server has as a file: keys, notifications, enrollments
+    #[command(after_help = backup::EXAMPLES)]
+    Backup(backup::Arguments),
+    /// Make a server's data what a backup file holds
+    #[command(after_help = restore::EXAMPLES)]
+    Restore(restore::Arguments),
     /// What a server says
     #[command(after_help = logs::EXAMPLES)]
     Logs(logs::Arguments),

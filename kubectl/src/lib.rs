@@ -5,7 +5,10 @@
 //! rendering and judging are pure. [`cluster`] holds the client, [`outcome`] what scripts are told.
 
 pub mod activate;
+pub mod admin_port;
 pub mod arguments;
+pub mod backup;
+pub mod backup_file;
 pub mod change;
 pub mod cluster;
 pub mod complete;
@@ -20,6 +23,7 @@ pub mod outcome;
 pub mod output;
 pub mod redact;
 pub mod report;
+pub mod restore;
 pub mod server;
 pub mod status;
 pub mod tier;
@@ -70,6 +74,8 @@ async fn command(atsign: Atsign) -> anyhow::Result<Outcome> {
         Command::Suspend(arguments) => change::suspend(&cluster, &arguments, true).await,
         Command::Resume(arguments) => change::suspend(&cluster, &arguments, false).await,
         Command::Restart(arguments) => change::restart(&cluster, &arguments).await,
+        Command::Backup(arguments) => Box::pin(backup::backup(&cluster, &arguments)).await,
+        Command::Restore(arguments) => Box::pin(restore::restore(&cluster, &arguments)).await,
         Command::Logs(arguments) => logs::logs(&cluster, &arguments).await,
         Command::Report(arguments) => Box::pin(report::report(&cluster, &arguments)).await,
         Command::Doctor(arguments) => doctor::doctor(&cluster, &arguments).await,

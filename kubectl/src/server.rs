@@ -16,7 +16,7 @@ pub const CONTAINER: &str = "secondary";
 /// Where it is served.
 pub const PORT: u16 = 6464;
 /// Where it says what it uses.
-const ADMIN_PORT: u16 = 9464;
+pub const ADMIN_PORT: u16 = 9464;
 /// The label whose value is the AtSign's name.
 const INSTANCE: &str = "app.kubernetes.io/instance";
 /// How long a server may take to say what it uses.

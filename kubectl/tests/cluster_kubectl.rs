@@ -2,60 +2,23 @@
 //! changed, reported.
 
 mod archive;
+mod person;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use archive::unpack;
 use atsign_keys::{Connection, Keys};
 use atsign_tests::cluster::{Namespace, eventually, kubectl, operator_ca};
+use person::Person;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::Value;
-use tempfile::TempDir;
 
 /// How long anything may take on a busy machine.
 const TIMEOUT: &str = "--timeout=4m";
-
-/// A person with the plugins in the `PATH`, and a home for the keys.
-struct Person {
-    home: TempDir,
-}
-
-impl Person {
-    fn new() -> Result<Self> {
-        let home = tempfile::tempdir()?;
-        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_kubectl-atsign"), home.path().join("kubectl-atsign"))?;
-        let person = Self { home };
-        person.ok(&["atsign", "install-create"])?;
-        Ok(person)
-    }
-
-    fn kubectl(&self, arguments: &[&str]) -> Result<Output> {
-        let binaries =
-            PathBuf::from(std::env::var_os("ATSIGN_CLUSTER_BIN").context("run this by `cargo xtask test`")?);
-        let path =
-            std::env::join_paths([self.home.path(), &binaries, Path::new("/usr/bin"), Path::new("/bin")])?;
-        let mut command = Command::new(binaries.join("kubectl"));
-        command.args(arguments).env("PATH", path).env("HOME", self.home.path()).current_dir(self.home.path());
-        Ok(command.output()?)
-    }
-
-    /// What it printed, and what it said beside that.
-    fn ok(&self, arguments: &[&str]) -> Result<(String, String)> {
-        let output = self.kubectl(arguments)?;
-        let (out, err) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
-        ensure!(output.status.success(), "kubectl {arguments:?} ended with {}: {out}{err}", output.status);
-        Ok((out, err))
-    }
-
-    fn json(&self, arguments: &[&str]) -> Result<Value> {
-        Ok(serde_json::from_str(&self.ok(&[arguments, &["-o", "json"]].concat())?.0)?)
-    }
-}
 
 #[test]
 fn by_the_plugins_a_person_makes_activates_and_looks_after_an_atsign() -> Result<()> {
