@@ -92,7 +92,7 @@ pub enum Error {
     },
     /// The claim keeps the data of another atSign.
     #[error(
-        "PersistentVolumeClaim {claim} keeps the data of {at_sign}; make an AtSign with another metadata.name, or delete that claim if its data is not needed any more"
+        "PersistentVolumeClaim {claim} keeps the data of {at_sign}; choose another metadata.name or spec.storage.existingClaim, or delete that claim if its data is not needed any more"
     )]
     ClaimOfAnother {
         /// The claim.

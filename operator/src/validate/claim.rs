@@ -73,10 +73,10 @@ pub(super) fn choose(
     let name = at_sign.name_any();
     let own = at_sign.spec.storage.clone().unwrap_or_default();
     if let Some(claim) = own.existing_claim {
-        return match &observed.claim {
-            Some(_) => Ok(Storage::Existing { claim }),
-            None => Err(Error::ClaimNotFound(claim)),
-        };
+        let Some(found) = &observed.claim else { return Err(Error::ClaimNotFound(claim)) };
+        // One that was made for an atSign, and may be in use. Its server would refuse another's data, but only by ending.
+        same_at_sign(found.annotations().get(names::AT_SIGN), &claim, identity)?;
+        return Ok(Storage::Existing { claim });
     }
     let wanted = wanted(&own, tier);
     if let Some(claim) = &observed.claim {
