@@ -202,7 +202,7 @@ mod tests {
     async fn what_is_received_is_there_whole_and_for_its_owner_alone() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("alice.backup");
-        let sent = backup_of(&[7; 200_000]);
+        let sent = backup_of(&[7].repeat(200_000));
         let mut file = NewFile::begin(&target).unwrap();
         let received = receive(&mut sent.as_slice(), &mut file).await.unwrap();
         file.finish().unwrap();

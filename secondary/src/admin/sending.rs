@@ -36,7 +36,7 @@ pub(super) struct Sending {
 /// Sends it and ends the connection. A client that gets less than it was told has no backup.
 pub(super) async fn send(stream: &mut TcpStream, sending: Sending) -> io::Result<()> {
     let Sending { folder, place: _place } = sending;
-    sockets::settle(stream);
+    sockets::bound_own(stream);
     let opened = apart(move || {
         let file = File::open(folder.join(FILE))?;
         Ok((manifest_of(&folder)?.line(), file.metadata()?.len(), file))
