@@ -3,6 +3,8 @@
 //! Tests run inside the cluster's network namespace, so that Services, pods and the cluster's DNS are reachable, with
 //! `KUBECONFIG` and `ATSIGN_CLUSTER_BIN` set.
 
+pub mod memory;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -154,6 +156,15 @@ impl Drop for Namespace {
         // First the AtSigns, so that the next test may claim the same atSign at once.
         let _ = self.kubectl(&["delete", "atsigns", "--all", "--timeout=60s"]);
         let _ = kubectl(&["delete", "namespace", &self.name, "--wait=false"]);
+    }
+}
+
+/// AtSignTiers that are removed when the test ends, so that they are no other test's default.
+pub struct Tiers(pub &'static [&'static str]);
+
+impl Drop for Tiers {
+    fn drop(&mut self) {
+        let _ = kubectl(&[&["delete", "atsigntier", "--ignore-not-found"], self.0].concat());
     }
 }
 

@@ -5,16 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use atsign_tests::cluster::{Namespace, condition_of, eventually, kubectl, kubectl_with, repository};
-
-/// Removes cluster-scoped objects when the test ends, so that they are no other test's default.
-struct Tiers(&'static [&'static str]);
-
-impl Drop for Tiers {
-    fn drop(&mut self) {
-        let _ = kubectl(&[&["delete", "atsigntier", "--ignore-not-found"], self.0].concat());
-    }
-}
+use atsign_tests::cluster::{Namespace, Tiers, condition_of, eventually, kubectl, kubectl_with, repository};
 
 #[test]
 fn tiers_give_their_size_and_only_to_whom_they_may() -> Result<()> {

@@ -1,18 +1,19 @@
 //! Memory that grows and shrinks under a running server, on a real cluster: the cgroup is what counts.
 
+mod nodes;
+
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use atsign_tests::cluster::{Namespace, OPERATOR_NAMESPACE, eventually, kubectl};
+use anyhow::{Context as _, Result, ensure};
+use atsign_tests::cluster::memory::{Hasty, Limit, MI};
+use atsign_tests::cluster::{Namespace, eventually};
 use atsign_tests::soak::pick;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-const MI: u64 = 1 << 20;
 /// Clients that stay connected from beginning to end.
 const LOYAL: usize = 20;
 /// Clients that load the server while it climbs, in as many threads as there are.
@@ -21,97 +22,6 @@ const BUSY: usize = 8;
 const VALUES: usize = 1500;
 /// Bytes of each.
 const VALUE: usize = 10_000;
-
-/// One test at a time has the operator.
-static OPERATOR: Mutex<()> = Mutex::new(());
-
-/// The operator with windows that a test can wait for; as it was when this is dropped.
-struct Hasty {
-    _alone: MutexGuard<'static, ()>,
-}
-
-impl Hasty {
-    fn operator() -> Result<Self> {
-        let alone = OPERATOR.lock().unwrap_or_else(PoisonError::into_inner);
-        let flags = [
-            "--memory-grow-cool-down=3",
-            "--memory-shrink-window=30",
-            "--memory-shrink-cool-down=10",
-            "--memory-wait=5",
-        ];
-        let append: Vec<Value> = flags
-            .iter()
-            .map(
-                |flag| json!({"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": flag}),
-            )
-            .collect();
-        patch(&["--type=json", "-p", &json!(append).to_string()])?;
-        Ok(Self { _alone: alone })
-    }
-}
-
-impl Drop for Hasty {
-    fn drop(&mut self) {
-        let _ = kubectl(&["-n", OPERATOR_NAMESPACE, "rollout", "undo", "deployment/atsign-operator"]);
-        let _ = rolled_out();
-    }
-}
-
-fn patch(how: &[&str]) -> Result<()> {
-    kubectl(&[&["-n", OPERATOR_NAMESPACE, "patch", "deployment/atsign-operator"], how].concat())?;
-    rolled_out()
-}
-
-fn rolled_out() -> Result<()> {
-    let wait =
-        ["-n", OPERATOR_NAMESPACE, "rollout", "status", "deployment/atsign-operator", "--timeout=120s"];
-    kubectl(&wait).map(drop)
-}
-
-/// The file of the memory limit of this pod's server, in the node's cgroups.
-fn limit_file(pod: &Value) -> Result<PathBuf> {
-    let uid = pod["metadata"]["uid"].as_str().context("the pod has no uid")?;
-    let mark = format!("ATSIGN_HOLDER_ID={uid}");
-    for entry in std::fs::read_dir("/proc")?.flatten() {
-        let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        if !environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes()) {
-            continue;
-        }
-        let groups = std::fs::read_to_string(entry.path().join("cgroup"))?;
-        let files = groups.lines().filter_map(|line| line.splitn(3, ':').nth(2)).flat_map(|path| {
-            [
-                PathBuf::from(format!("/sys/fs/cgroup/memory{path}/memory.limit_in_bytes")),
-                PathBuf::from(format!("/sys/fs/cgroup{path}/memory.max")),
-            ]
-        });
-        // The pause process of the pod has the pod's environment no more than ours has.
-        if let Some(file) = files.into_iter().find(|file| file.exists()) {
-            return Ok(file);
-        }
-    }
-    bail!("no process of pod {uid}")
-}
-
-fn bytes_in(file: &PathBuf) -> Result<u64> {
-    Ok(std::fs::read_to_string(file)?.trim().parse()?)
-}
-
-fn until_limit(file: &PathBuf, limit: u64, within: Duration, namespace: &Namespace) -> Result<()> {
-    eventually(&format!("the cgroup's limit is {limit}"), within, || {
-        let found = bytes_in(file)?;
-        ensure!(
-            found == limit,
-            "it is {found}; {}",
-            namespace.kubectl(&[
-                "get",
-                "ats",
-                "-o",
-                "jsonpath={.items[*].status.memory} {.items[*].status.conditions}"
-            ])?
-        );
-        Ok(())
-    })
-}
 
 /// A server at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -122,11 +32,11 @@ struct Sample {
 }
 
 /// Looks at limit and need twice a second, the last time after it was told to end.
-fn observe(watching: &AtomicBool, seen: &Mutex<Vec<Sample>>, file: &PathBuf, ip: &str) {
+fn observe(watching: &AtomicBool, seen: &Mutex<Vec<Sample>>, cgroup: &Limit, ip: &str) {
     let start = Instant::now();
     loop {
         let last = !watching.load(Ordering::Relaxed);
-        if let (Ok(limit), Ok(needed)) = (bytes_in(file), needed(ip)) {
+        if let (Ok(limit), Ok(needed)) = (cgroup.bytes(), needed(ip)) {
             let sample = Sample { second: start.elapsed().as_secs_f64(), limit, needed };
             seen.lock().expect("no panic").push(sample);
         }
@@ -199,24 +109,24 @@ fn load(
 
 #[test]
 fn memory_climbs_to_the_cap_and_comes_back_while_clients_stay_connected() -> Result<()> {
-    let _hasty = Hasty::operator()?;
+    let _hasty = Hasty::operator(&[])?;
     let namespace = Namespace::new("memory-climbs")?;
     namespace.apply("{apiVersion: atsign.dev/v1, kind: AtSign, metadata: {name: climber}, spec: {}}")?;
     namespace.wait_for("climber", "Ready", "True")?;
     let pod = namespace.pod("climber")?;
-    let file = limit_file(&pod)?;
-    assert_eq!(bytes_in(&file)?, 6 * MI);
+    let cgroup = Limit::of(&pod)?;
+    assert_eq!(cgroup.bytes()?, 6 * MI);
     let mut loyal = (0..LOYAL).map(|_| namespace.log_in("climber")).collect::<Result<Vec<_>>>()?;
 
     let (stop, watching) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(true)));
     let seen = Arc::new(Mutex::new(Vec::<Sample>::new()));
     let observer = std::thread::spawn({
-        let (watching, seen, file) = (watching.clone(), seen.clone(), file.clone());
+        let (watching, seen, cgroup) = (watching.clone(), seen.clone(), cgroup.clone());
         let ip = pod["status"]["podIP"].as_str().context("the pod has no address")?.to_owned();
-        move || observe(&watching, &seen, &file, &ip)
+        move || observe(&watching, &seen, &cgroup, &ip)
     });
     let busy = load(&namespace, "climber", &stop)?;
-    let climbed = until_limit(&file, 24 * MI, Duration::from_mins(5), &namespace);
+    let climbed = cgroup.until(24 * MI, Duration::from_mins(5), &namespace);
     stop.store(true, Ordering::Relaxed);
     let mut requests = 0;
     for thread in busy {
@@ -225,11 +135,8 @@ fn memory_climbs_to_the_cap_and_comes_back_while_clients_stay_connected() -> Res
     climbed?;
     ensure!(requests > 0, "nothing was asked");
     // The server forgets within ten minutes what it needed, and the operator's window comes after it.
-    let fell = if pick(false, true) {
-        until_limit(&file, 6 * MI, Duration::from_mins(20), &namespace)
-    } else {
-        Ok(())
-    };
+    let fell =
+        if pick(false, true) { cgroup.until(6 * MI, Duration::from_mins(20), &namespace) } else { Ok(()) };
     watching.store(false, Ordering::Relaxed);
     observer.join().expect("no panic");
     let seen = std::mem::take(&mut *seen.lock().expect("no panic"));
@@ -265,7 +172,7 @@ fn memory_climbs_to_the_cap_and_comes_back_while_clients_stay_connected() -> Res
 
 #[test]
 fn a_server_that_needs_less_gives_its_memory_back_page_cache_and_all() -> Result<()> {
-    let _hasty = Hasty::operator()?;
+    let _hasty = Hasty::operator(&[])?;
     let namespace = Namespace::new("memory-returns")?;
     let wants = |default: &str| {
         namespace.apply(&format!("{{apiVersion: atsign.dev/v1, kind: AtSign, metadata: {{name: giver}}, spec: {{memory: {{default: {default}}}}}}}"))
@@ -273,10 +180,10 @@ fn a_server_that_needs_less_gives_its_memory_back_page_cache_and_all() -> Result
     wants("6Mi")?;
     namespace.wait_for("giver", "Ready", "True")?;
     let pod = namespace.pod("giver")?;
-    let file = limit_file(&pod)?;
-    assert_eq!(bytes_in(&file)?, 6 * MI);
+    let cgroup = Limit::of(&pod)?;
+    assert_eq!(cgroup.bytes()?, 6 * MI);
     wants("24Mi")?;
-    until_limit(&file, 24 * MI, Duration::from_mins(2), &namespace)?;
+    cgroup.until(24 * MI, Duration::from_mins(2), &namespace)?;
 
     // Far more than 6Mi of page cache, which the kubelet counts as used.
     let mut owner = namespace.log_in("giver")?;
@@ -286,7 +193,7 @@ fn a_server_that_needs_less_gives_its_memory_back_page_cache_and_all() -> Result
         ensure!(answer.starts_with("data:"), "{answer}");
     }
     wants("6Mi")?;
-    until_limit(&file, 6 * MI, Duration::from_mins(4), &namespace)?;
+    cgroup.until(6 * MI, Duration::from_mins(4), &namespace)?;
     assert_eq!(owner.request("llookup:key7.demo@giver")?, format!("data:{value}\n@giver@"));
     let after = namespace.pod("giver")?;
     assert_eq!(after["metadata"]["uid"], pod["metadata"]["uid"], "the pod is the same");
