@@ -1,6 +1,8 @@
-//! `cargo xtask bench`: what the secondary server costs and how fast it is, on the optimised binary. Prints a table.
+//! `cargo xtask bench`: what the secondary server costs, how fast it is and how soon it has more memory, with the optimised
+//! binaries. Prints a table.
 
 mod crowd;
+mod growth;
 mod idle;
 mod start;
 mod updates;
@@ -13,17 +15,27 @@ use atsign_tests::client::Client;
 use atsign_tests::secondary::Secondary;
 use clap::{Args, ValueEnum};
 
-use crate::{host, servers};
+use crate::cluster::{self, Cluster};
+use crate::{host, servers, test, up};
 
 /// Options of `bench`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Run only this; may be given several times [default: all]
+    /// Run only this; may be given several times [default: all that need no cluster]
     #[arg(value_enum)]
     only: Vec<Benchmark>,
     /// The servers are built, and where
     #[arg(long, hide = true)]
     built: bool,
+}
+
+impl Options {
+    fn chosen(&self) -> Vec<Benchmark> {
+        match self.only.as_slice() {
+            [] => Benchmark::value_variants().iter().copied().filter(|one| !one.needs_cluster()).collect(),
+            some => some.to_vec(),
+        }
+    }
 }
 
 /// What is measured.
@@ -37,6 +49,14 @@ enum Benchmark {
     Start,
     /// Durable updates a second, from one connection and from 16
     Updates,
+    /// From need to a new memory limit, 30 times, in the tests' cluster
+    Growth,
+}
+
+impl Benchmark {
+    fn needs_cluster(self) -> bool {
+        self == Self::Growth
+    }
 }
 
 /// One line of the table.
@@ -59,24 +79,9 @@ impl Row {
 pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
     host::require_root()?;
     if !options.built {
-        // Started anew with the folder of the binaries in its environment, where the tests' helpers look for it.
-        let folder = servers::build()?;
-        let status = Command::new(std::env::current_exe()?)
-            .arg("bench")
-            .arg("--built")
-            .args(
-                options
-                    .only
-                    .iter()
-                    .filter_map(ValueEnum::to_possible_value)
-                    .map(|one| one.get_name().to_owned()),
-            )
-            .env("ATSIGN_BIN_DIR", folder)
-            .status()?;
-        return Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        return again(options);
     }
-    let all = Benchmark::value_variants();
-    let chosen = if options.only.is_empty() { all } else { &options.only };
+    let chosen = options.chosen();
     let mut rows = Vec::new();
     for benchmark in chosen {
         eprintln!("{benchmark:?} …");
@@ -85,6 +90,7 @@ pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
             Benchmark::Crowd => crowd::run()?,
             Benchmark::Start => start::run()?,
             Benchmark::Updates => updates::run()?,
+            Benchmark::Growth => growth::run()?,
         });
     }
     println!("| what | measured | goal |\n| --- | --- | --- |");
@@ -92,6 +98,32 @@ pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
         println!("| {what} | {value} | {goal} |");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Starts itself anew where the tests' helpers find what they need: the binaries, and the cluster if one is needed.
+fn again(options: &Options) -> Result<ExitCode> {
+    let folder = servers::build()?;
+    let chosen = options.chosen();
+    let words = chosen.iter().filter_map(ValueEnum::to_possible_value).map(|one| one.get_name().to_owned());
+    let measure = |mut command: Command| -> Result<ExitCode> {
+        let status =
+            command.args(["bench", "--built"]).args(words).env("ATSIGN_BIN_DIR", &folder).status()?;
+        Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    };
+    let own = host::own_program()?;
+    if !chosen.iter().any(|one| one.needs_cluster()) {
+        return measure(Command::new(own));
+    }
+    let cluster = Cluster::named(test::CLUSTER)?;
+    let _only_me = cluster.lock()?;
+    cluster::down(&cluster)?;
+    let measured = cluster::up(&cluster).and_then(|()| up::operator(&cluster, &folder)).and_then(|_| {
+        let mut command = cluster::inside(&cluster, own);
+        command.env("ATSIGN_CLUSTER_BIN", cluster.bin());
+        measure(command)
+    });
+    cluster::down(&cluster)?;
+    measured
 }
 
 /// Stores so many keys of 200 bytes.

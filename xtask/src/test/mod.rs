@@ -20,7 +20,7 @@ use crate::servers::{self, cargo};
 use crate::{generate, host, nfs, up};
 
 /// The tests' own cluster, so that a developer's atSigns survive them.
-const CLUSTER: &str = "atsign-test";
+pub(crate) const CLUSTER: &str = "atsign-test";
 
 /// Options of `test`.
 #[derive(Debug, Args)]
