@@ -5,6 +5,7 @@ mod cgroup_v2;
 mod fuzz;
 mod hello;
 mod kernel_nfs;
+mod kwok;
 mod local;
 mod sdk;
 
@@ -67,6 +68,8 @@ enum Suite {
     Cluster,
     /// The official SDK, with `cargo xtask local` and in a real cluster (target `cluster_sdk`)
     Sdk,
+    /// Beside the real node one that the KWOK controller plays (target `cluster_kwok`)
+    Kwok,
     /// Every fuzz target for a short time; needs a nightly toolchain
     Fuzz,
     /// One writer on the kernel's own NFS, in a guest of user-mode-linux
@@ -78,7 +81,7 @@ enum Suite {
 impl Suite {
     /// Whether it runs only when it is asked for by name, or in the soak: its tools are not on every machine.
     fn is_special(self) -> bool {
-        matches!(self, Self::Fuzz | Self::KernelNfs | Self::CgroupV2)
+        matches!(self, Self::Kwok | Self::Fuzz | Self::KernelNfs | Self::CgroupV2)
     }
 
     /// A test target's name says what it needs.
@@ -86,6 +89,7 @@ impl Suite {
         match target {
             "cluster_api" => Self::Api,
             "cluster_sdk" => Self::Sdk,
+            "cluster_kwok" => Self::Kwok,
             "chart" => Self::Chart,
             _ if target.starts_with("cluster_") => Self::Cluster,
             _ => Self::Unit,
@@ -98,7 +102,7 @@ impl Suite {
     }
 
     fn needs_cluster(self) -> bool {
-        matches!(self, Self::Cluster | Self::Sdk)
+        matches!(self, Self::Cluster | Self::Sdk | Self::Kwok)
     }
 
     fn name(self) -> String {
@@ -210,7 +214,8 @@ fn run_binaries(options: &Options, suites: &[Suite], cluster: &Cluster, report: 
     host::install(&[("redis-check-rdb", "redis-tools")])?;
     tools::prepare(cluster)?;
     let servers = servers::build()?;
-    let tests = binaries::compile()?;
+    let only_cluster = suites.iter().all(|suite| suite.needs_cluster() || !suite.has_binaries());
+    let tests = if only_cluster { binaries::compile_those_of_the_cluster() } else { binaries::compile() }?;
     let of = |suite: Suite| tests.iter().filter(move |test| Suite::of(&test.target) == suite);
     let filter = options.filter.as_deref();
 
@@ -253,8 +258,10 @@ fn run_binaries(options: &Options, suites: &[Suite], cluster: &Cluster, report: 
     });
     for suite in in_cluster.into_iter().filter(|_| ready) {
         let mut known = known.clone();
-        if suite == Suite::Sdk {
-            known.push(("ATSIGN_PYTHON", sdk::python(cluster.cache())?));
+        match suite {
+            Suite::Sdk => known.push(("ATSIGN_PYTHON", sdk::python(cluster.cache())?)),
+            Suite::Kwok => kwok::start(cluster)?,
+            _ => {}
         }
         report.run(suite, || {
             let mut tally = Tally::default();
