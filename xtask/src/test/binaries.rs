@@ -42,7 +42,7 @@ pub(super) fn compile() -> Result<Vec<TestBinary>> {
 /// # Errors
 /// They do not compile.
 pub(super) fn compile_those_of_the_cluster() -> Result<Vec<TestBinary>> {
-    let which = ["--package", "atsign-tests", "--package", "xtask", "--test", "*"];
+    let which = ["--package", "atsign-tests", "--package", "xtask", "--test", "cluster_*"];
     step("tests", "compiling the tests of the cluster", || compile_these(&which))
 }
 
