@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_mins(3);
 
 const MI: u64 = 1 << 20;
 
-const TIERS: &str = r#"{apiVersion: v1, kind: List, items: [
+const TIERS: &str = "{apiVersion: v1, kind: List, items: [
   {apiVersion: atsign.dev/v1, kind: AtSignTier, metadata: {name: sold-starter}, spec: {
     memory: {default: 6Mi, cap: 8Mi}, storage: {size: 64Mi},
     limits: {connections: 10, keys: 15, storageBytes: 20000000, notificationsPerDay: 5}}},
@@ -23,7 +23,7 @@ const TIERS: &str = r#"{apiVersion: v1, kind: List, items: [
     namespaceSelector: {matchLabels: {plan: paid}}, memory: {default: 6Mi, cap: 24Mi}, storage: {size: 64Mi},
     limits: {connections: 50, keys: 100, storageBytes: 20000000, notificationsPerDay: 100}}},
   {apiVersion: atsign.dev/v1, kind: AtSignTier, metadata: {name: sold-premium}, spec: {
-    namespaceSelector: {matchLabels: {plan: paid}}, memory: {default: 12Mi, cap: 24Mi}, storage: {size: 64Mi}}}]}"#;
+    namespaceSelector: {matchLabels: {plan: paid}}, memory: {default: 12Mi, cap: 24Mi}, storage: {size: 64Mi}}}]}";
 
 /// Who bought what: `shop1` to `shop50`, by number.
 const ORDERS: [(&str, &str, std::ops::RangeInclusive<u32>); 4] = [
@@ -41,8 +41,7 @@ struct Offer;
 
 impl Offer {
     fn make() -> Result<Self> {
-        let offer = Self;
-        offer.withdraw();
+        Self::withdraw();
         kubectl_with(&["apply", "-f", "-"], TIERS)?;
         kubectl(&["-n", OPERATOR_NAMESPACE, "create", "serviceaccount", "bills"])?;
         let account = format!("--serviceaccount={OPERATOR_NAMESPACE}:bills");
@@ -53,10 +52,10 @@ impl Offer {
             "--clusterrole=atsign-metering-reader",
             &account,
         ])?;
-        Ok(offer)
+        Ok(Self)
     }
 
-    fn withdraw(&self) {
+    fn withdraw() {
         let gone = "--ignore-not-found";
         let _ = kubectl(&["delete", "atsigntier", "sold-starter", "sold-business", "sold-premium", gone]);
         let _ = kubectl(&["-n", OPERATOR_NAMESPACE, "delete", "serviceaccount", "bills", gone]);
@@ -66,7 +65,7 @@ impl Offer {
 
 impl Drop for Offer {
     fn drop(&mut self) {
-        self.withdraw();
+        Self::withdraw();
     }
 }
 
