@@ -98,7 +98,7 @@ impl Suite {
 
     /// Whether it consists of this workspace's test programs.
     fn has_binaries(self) -> bool {
-        !self.is_special() && !matches!(self, Self::Lint | Self::Nfs)
+        !matches!(self, Self::Lint | Self::Nfs | Self::Fuzz | Self::KernelNfs | Self::CgroupV2)
     }
 
     fn needs_cluster(self) -> bool {
