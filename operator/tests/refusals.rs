@@ -17,11 +17,8 @@ async fn sell(world: &World) {
     }
 }
 
-#[tokio::test]
-async fn each_refusal_has_a_reason_and_says_what_to_do() {
-    let world = World::new().await;
-    let tier = |name: &str| format!("{name}-{}", world.namespace);
-    sell(&world).await;
+/// Objects that were there before, and are not what is expected of them.
+async fn stand_in_the_way(world: &World) {
     world.apply("Secret", "short", json!({"stringData": {"cram": "abc"}})).await;
     world.apply("Secret", "no-certificate", json!({"stringData": {"tls.crt": "hello"}})).await;
     world.apply("Service", "taken", json!({"spec": {"ports": [{"port": 80}]}})).await;
@@ -33,6 +30,18 @@ async fn each_refusal_has_a_reason_and_says_what_to_do() {
         "resources": {"requests": {"storage": "1Gi"}}}}),
         )
         .await;
+
+    let of_bob = json!({"metadata": {"annotations": {"atsign.dev/at-sign": "@bob"}}, "spec": {
+        "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+    world.apply("PersistentVolumeClaim", "of-bob", of_bob).await;
+}
+
+#[tokio::test]
+async fn each_refusal_has_a_reason_and_says_what_to_do() {
+    let world = World::new().await;
+    let tier = |name: &str| format!("{name}-{}", world.namespace);
+    sell(&world).await;
+    stand_in_the_way(&world).await;
 
     let cramped = json!({"tier": tier("roomy"), "storage": {"size": "900M"}});
     let routed = json!({"type": "TLSRoute", "hostname": "a.example.com", "gatewayRef": {"name": "g"}});
@@ -65,6 +74,12 @@ async fn each_refusal_has_a_reason_and_says_what_to_do() {
         ("routed", json!({"expose": routed}), "GatewayApiOff", "gatewayApi.enabled=true"),
         ("issued", json!({"tls": {"issuerRef": {"name": "x"}}}), "CertManagerOff", "certManager.enabled"),
         ("claimless", json!({"storage": {"existingClaim": "none"}}), "ClaimNotFound", "create it"),
+        (
+            "thief",
+            json!({"storage": {"existingClaim": "of-bob"}}),
+            "ClaimOfAnother",
+            "of-bob keeps the data of @bob",
+        ),
         (
             "classless",
             json!({"storage": {"storageClassName": "none"}}),

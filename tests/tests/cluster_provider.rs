@@ -11,7 +11,7 @@ use atsign_tests::cluster::{Namespace, OPERATOR_NAMESPACE, condition_of, eventua
 use serde_json::Value;
 
 /// How long anything may take on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(3);
+const PATIENCE: Duration = Duration::from_mins(10);
 
 const MI: u64 = 1 << 20;
 
