@@ -1,4 +1,4 @@
-//! Memory limits by control groups of version 2, in a guest: what the server promises holds there as it does here.
+//! A memory limit by a control group of version 2, in a guest: a hostile load does not get the server killed there either.
 
 use std::path::{Path, PathBuf};
 
@@ -11,10 +11,11 @@ use crate::{guest, servers};
 /// The surroundings of all that runs here.
 const SURROUNDINGS: &str = "cgroup-v2.sh";
 
-/// The tests of the secondary server that run in a control group.
-const TARGETS: [&str; 2] = ["memory", "hostile"];
+/// The test of the secondary server. Its others that run in a control group need a file system that gives page cache back
+/// when it is told to, which the guest's is not.
+const TARGET: &str = "hostile";
 
-/// Runs them, server and clients in the guest.
+/// Runs it, server and clients in the guest.
 ///
 /// # Errors
 /// The guest's packages are not to be had, or something does not compile.
@@ -23,12 +24,6 @@ pub(super) fn run(cache: &Path, filter: Option<&str>, environment: &[(&str, Path
     let mut environment = environment.to_vec();
     // As it is shipped: of another build the code alone is larger than the limit.
     environment.push(("ATSIGN_BIN_DIR", servers::build()?));
-    let mut tally = Tally::default();
-    for target in TARGETS {
-        let test = binaries::compile_one("atsign-secondary", target)?;
-        let mut command = guest::command(cache, SURROUNDINGS, &test.executable);
-        command.arg("--test-threads=1");
-        tally += test.run(command, filter, &environment);
-    }
-    Ok(tally)
+    let test = binaries::compile_one("atsign-secondary", TARGET)?;
+    Ok(test.run(guest::command(cache, SURROUNDINGS, &test.executable), filter, &environment))
 }
