@@ -37,13 +37,14 @@ pub(super) fn compile() -> Result<Vec<TestBinary>> {
     step("tests", "compiling the tests of the workspace", || compile_these(&["--workspace"]))
 }
 
-/// Compiles the tests that run in a cluster. With this program, which is compiled: what both stand on is the same then.
+/// Compiles the tests that run in a cluster, of whatever package.
 ///
 /// # Errors
 /// They do not compile.
 pub(super) fn compile_those_of_the_cluster() -> Result<Vec<TestBinary>> {
-    let which = ["--package", "atsign-tests", "--package", "xtask", "--test", "cluster_*"];
-    step("tests", "compiling the tests of the cluster", || compile_these(&which))
+    step("tests", "compiling the tests of the cluster", || {
+        compile_these(&["--workspace", "--test", "cluster_*"])
+    })
 }
 
 /// Compiles one target of one package.
