@@ -86,9 +86,9 @@ impl<'a, T: AsyncWrite + Unpin> Writer<'a, T> {
     pub(crate) async fn push(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         let length = self.buffer.len() + bytes.len();
         if length as u64 > SMALL {
-            self.take_memory(length.min(2 * RECORD) as u64).await?;
-            // By itself it would grow to twice of what it ever holds.
-            self.buffer.reserve_exact(length.min(2 * RECORD) - self.buffer.len());
+            let length = length.min(2 * RECORD);
+            self.take_memory(length as u64).await?;
+            self.make_room(length);
         }
         while self.buffer.len() + bytes.len() > 2 * RECORD {
             let (now, later) = bytes.split_at((2 * RECORD - self.buffer.len()).min(bytes.len()));
@@ -147,6 +147,14 @@ impl<'a, T: AsyncWrite + Unpin> Writer<'a, T> {
     /// Forgets what was collected.
     pub(super) fn clear(&mut self) {
         self.buffer.clear();
+    }
+
+    /// Makes the buffer so large at least. By itself it would grow to twice of what it ever holds.
+    fn make_room(&mut self, length: usize) {
+        let capacity = self.buffer.capacity();
+        if length > capacity {
+            self.buffer.reserve_exact(length.max((2 * capacity).min(2 * RECORD)) - self.buffer.len());
+        }
     }
 
     async fn take_memory(&mut self, length: u64) -> io::Result<()> {
@@ -233,6 +241,19 @@ mod tests {
         assert_eq!(written(Answer::text("data:42")).await, [b"data:42\n@alice@"]);
         assert_eq!(written(Answer::Spaced("[]".into())).await, [b"data: []\n@alice@"]);
         assert_eq!(written(Answer::Null).await, [b"data:null\n@alice@"]);
+    }
+
+    #[tokio::test]
+    async fn the_buffer_of_an_answer_in_many_pieces_grows_seldom_and_to_two_records_at_most() {
+        let mut stream = Writes::default();
+        let mut writer = Writer::new(&mut stream, Duration::from_secs(1));
+        let mut sizes = Vec::new();
+        for _ in 0..5000 {
+            writer.push(b"\"a.key@alice\",").await.expect("written");
+            sizes.push(writer.buffer.capacity());
+        }
+        sizes.dedup();
+        assert!(sizes.len() < 16 && sizes.iter().all(|size| *size <= 2 * RECORD), "{sizes:?}");
     }
 
     #[tokio::test]
