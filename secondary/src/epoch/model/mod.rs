@@ -189,6 +189,11 @@ fn two_contenders_and_a_late_holder_never_serve_at_once() {
 }
 
 #[test]
+fn of_two_that_start_from_nothing_one_makes_the_store() {
+    Model { starts_with_data: false, ..Model::of(2) }.holds();
+}
+
+#[test]
 fn a_reply_that_is_lost_and_asked_for_again_does_no_harm() {
     Model { lost_replies: 1, ..Model::of(2) }.holds();
 }

@@ -278,7 +278,8 @@ impl World {
                 Answer::Done
             }
             Op::CreateStore(folder) => {
-                if self.acknowledged != 0 {
+                // Who slept over its own seal may still make one: it finds the seal before it serves anything of it.
+                if self.acknowledged != 0 && !self.is_sealed(folder) {
                     self.broken = Some("an empty store is made beside one that holds data".to_owned());
                 }
                 self.make(machine, &file_in(folder, "store.db"), Content::Store(0));
@@ -497,17 +498,24 @@ impl World {
         })
     }
 
+    fn seal_is_set(&self, number: u64) -> bool {
+        let seal = self.names.get(&*format!("/epoch/{number}.seal"));
+        seal.is_some_and(|seal| self.files[seal].now != Content::Blocks(vec![Block::Zeros]))
+    }
+
+    /// Whether the epoch that made this data folder has a successor.
+    fn is_sealed(&self, folder: &str) -> bool {
+        let number = folder.rsplit_once('-').and_then(|(_, number)| number.parse().ok());
+        number.is_some_and(|number| self.seal_is_set(number))
+    }
+
     /// What must be true at every moment.
     pub(super) fn check(&self) -> Result<(), String> {
         if let Some(broken) = &self.broken {
             return Err(broken.clone());
         }
-        let unsealed = |number: u64| match self.names.get(&*format!("/epoch/{number}.seal")) {
-            Some(seal) => self.files[seal].now == Content::Blocks(vec![Block::Zeros]),
-            None => true,
-        };
         let complete: Vec<_> = self.epochs().filter(|(_, epoch)| epoch.complete).collect();
-        if complete.iter().filter(|(number, _)| unsealed(*number)).count() > 1 {
+        if complete.iter().filter(|(number, _)| !self.seal_is_set(*number)).count() > 1 {
             return Err("two epochs are complete and not sealed".to_owned());
         }
         let survivor = complete.iter().max_by_key(|(number, _)| *number);
