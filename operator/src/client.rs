@@ -1,4 +1,4 @@
-//! The client of the Kubernetes API, counting what it writes: a quiet operator is a promise, so it is measured.
+//! The client of the Kubernetes API, counting what it asks: a quiet operator is a promise, so it is measured.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,8 +12,12 @@ use tower::{Layer, Service};
 use crate::metrics::Metrics;
 
 /// A client of the cluster that `config` names.
-pub fn connect(config: Config, metrics: &Arc<Metrics>) -> Result<Client, kube::Error> {
-    Ok(ClientBuilder::try_from(config)?.with_layer(&CountWrites(metrics.clone())).build())
+///
+/// It tries nothing twice: whoever asks has a backoff of its own, and must hear soon that an API is away. By itself kube
+/// would ask up to 15 times more, for minutes, where the answer is 429, 503 or 504.
+pub fn connect(mut config: Config, metrics: &Arc<Metrics>) -> Result<Client, kube::Error> {
+    config.default_retry = false;
+    Ok(ClientBuilder::try_from(config)?.with_layer(&CountRequests(metrics.clone())).build())
 }
 
 /// The same for the lease: a request that hangs there is an answer too, and must come in time.
@@ -28,11 +32,11 @@ pub fn connect_for_lease(
     connect(config, metrics)
 }
 
-/// Counts the requests that may change something, by verb and resource.
+/// Counts requests, those that may change something by verb and resource.
 #[derive(Clone, Debug)]
-pub struct CountWrites(pub Arc<Metrics>);
+pub struct CountRequests(pub Arc<Metrics>);
 
-impl<S> Layer<S> for CountWrites {
+impl<S> Layer<S> for CountRequests {
     type Service = CountingService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
@@ -40,7 +44,7 @@ impl<S> Layer<S> for CountWrites {
     }
 }
 
-/// A service under [`CountWrites`].
+/// A service under [`CountRequests`].
 #[derive(Clone, Debug)]
 pub struct CountingService<S> {
     inner: S,
@@ -59,6 +63,8 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for CountingService<S> {
     fn call(&mut self, request: Request<B>) -> Self::Future {
         if is_write(request.method()) {
             self.metrics.wrote(request.method().as_str(), resource(request.uri().path()));
+        } else {
+            self.metrics.read();
         }
         self.inner.call(request)
     }

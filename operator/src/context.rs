@@ -16,6 +16,7 @@ use crate::memory::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::names;
 use crate::options::Options;
+use crate::patience::Patience;
 use crate::usage::UsageCache;
 
 /// An AtSign as the watch gives it; one that is not as its schema says is an error in its place and stops nobody else.
@@ -66,6 +67,8 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// Who failed how often.
     pub backoff: Backoff,
+    /// Who waits for what passes by itself.
+    pub patience: Patience,
     /// What servers said of themselves.
     pub usage: UsageCache,
     /// `TLSRoute`s, where the cluster has them.
@@ -102,6 +105,7 @@ impl Context {
             stores,
             metrics,
             backoff: Backoff::default(),
+            patience: Patience::default(),
             usage: UsageCache::default(),
             authority: RwLock::new(Arc::new(authority)),
         }

@@ -258,6 +258,7 @@ fn settle<E: std::error::Error>(context: &Context, result: Settled<E>) {
         Err(controller::Error::ObjectNotFound(gone)) => {
             let namespace = gone.namespace.as_deref().unwrap_or_default();
             context.backoff.forget(namespace, &gone.name);
+            context.patience.forget(namespace, &gone.name);
             context.fleet.forget(namespace, &gone.name);
         }
         Err(controller::Error::QueueError(error)) => {

@@ -24,6 +24,7 @@ pub mod metering;
 pub mod metrics;
 pub mod names;
 pub mod options;
+pub mod patience;
 pub mod pod_problem;
 pub mod quota;
 pub mod reach;

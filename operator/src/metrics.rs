@@ -127,6 +127,7 @@ pub struct Metrics {
     reconciles: Counter,
     errors: Family<Reason, Counter>,
     duration: Histogram,
+    reads: Counter,
     writes: Family<Write, Counter>,
     at_signs: Family<InCondition, Gauge>,
     leader: Gauge<i64, std::sync::atomic::AtomicI64>,
@@ -145,6 +146,7 @@ impl Default for Metrics {
             errors: Family::default(),
             // From one millisecond to half a minute.
             duration: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
+            reads: Counter::default(),
             writes: Family::default(),
             at_signs: Family::default(),
             leader: Gauge::default(),
@@ -162,6 +164,11 @@ impl Default for Metrics {
             "How long a reconcile took",
             Unit::Seconds,
             metrics.duration.clone(),
+        );
+        registry.register(
+            "api_reads",
+            "Requests to the API server that change nothing",
+            metrics.reads.clone(),
         );
         registry.register(
             "api_writes",
@@ -208,6 +215,11 @@ impl Metrics {
     pub fn failed(&self, reason: &str, waiting: usize) {
         self.errors.get_or_create(&Reason { reason: reason.to_owned() }).inc();
         self.backoff.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    }
+
+    /// A request that changes nothing was sent.
+    pub fn read(&self) {
+        self.reads.inc();
     }
 
     /// A request that may change something was sent.

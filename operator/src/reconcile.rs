@@ -20,14 +20,12 @@ use crate::context::{Context, GuardedAtSign};
 use crate::dereference::{self, dereference};
 use crate::finalize::{self, finalize};
 use crate::reach;
-use crate::status::Outcome;
+use crate::status::{self, Outcome};
 use crate::update_status::update_status;
 use crate::validate::{self, validate};
 
 /// How soon a refused AtSign is looked at again: what it lacks may be something that nobody watches, such as a Secret.
 const REFUSED: Duration = Duration::from_secs(30);
-/// How soon one that passes by itself is looked at again.
-const PASSES: Duration = Duration::from_secs(2);
 /// How soon an AtSign that waits for something is looked at again, though its objects are watched.
 const WAITING: Duration = Duration::from_mins(1);
 /// How soon one that is over a limit is asked again what it uses: who deletes wants to see that it fits.
@@ -106,6 +104,7 @@ pub fn after_failure(object: Arc<GuardedAtSign>, error: &Error, context: Arc<Con
 async fn pass(context: &Context, namespace: &str, name: &str) -> Result<Action, Error> {
     let Some(at_sign) = dereference::at_sign(&context.client, namespace, name).await? else {
         context.fleet.forget(namespace, name);
+        context.patience.forget(namespace, name);
         return Ok(Action::await_change());
     };
     if at_sign.annotations().get(PAUSED_ANNOTATION).is_some_and(|paused| paused == "true") {
@@ -146,7 +145,21 @@ async fn serve(context: &Context, at_sign: &AtSign) -> Result<Action, Error> {
     let reached = reach::look(context, at_sign, &server, &observed, &applied).await;
     let outcome = Outcome::Applied(&server, &observed, &applied, reached.as_ref().copied());
     let status = update_status(context, at_sign, &outcome, now).await?;
-    Ok(Action::requeue(jittered(next_look(&status, context.options.resync, now))))
+    let wait = match status::ready_of(&status) {
+        Some((_, "WaitingForService")) => passes(context, at_sign, "WaitingForService"),
+        Some((_, "WaitingForCertificate")) => passes(context, at_sign, "WaitingForCertificate"),
+        _ => {
+            context.patience.forget(&server.namespace, &server.name);
+            next_look(&status, context.options.resync, now)
+        }
+    };
+    Ok(Action::requeue(jittered(wait)))
+}
+
+/// How soon an AtSign is looked at again that waits for what passes by itself.
+fn passes(context: &Context, at_sign: &AtSign, reason: &'static str) -> Duration {
+    let namespace = at_sign.namespace().unwrap_or_default();
+    context.patience.wait(&namespace, &at_sign.name_any(), at_sign.metadata.generation, reason)
 }
 
 fn next_look(status: &AtSignStatus, resync: Duration, now: Timestamp) -> Duration {
@@ -160,17 +173,19 @@ fn next_look(status: &AtSignStatus, resync: Duration, now: Timestamp) -> Duratio
     match (ready.status.as_str(), ready.reason.as_str()) {
         ("True", _) if is_new && status.activated != Some(true) => NEW.min(resync),
         ("True", _) | (_, "Suspended") => resync,
-        (_, "WaitingForService" | "WaitingForCertificate") => PASSES,
         _ => WAITING,
     }
 }
 
 async fn delete(context: &Context, at_sign: &AtSign) -> Result<Action, Error> {
     match finalize(context, at_sign).await? {
-        None => Ok(Action::await_change()),
+        None => {
+            context.patience.forget(&at_sign.namespace().unwrap_or_default(), &at_sign.name_any());
+            Ok(Action::await_change())
+        }
         Some(progress) => {
             update_status(context, at_sign, &Outcome::Not(progress), Timestamp::now()).await?;
-            Ok(Action::requeue(jittered(PASSES)))
+            Ok(Action::requeue(jittered(passes(context, at_sign, "Deleting"))))
         }
     }
 }
@@ -181,12 +196,15 @@ async fn refuse(
     refusal: &validate::Error,
     now: Timestamp,
 ) -> Result<Action, Error> {
+    if !refusal.passes() {
+        context.patience.forget(&at_sign.namespace().unwrap_or_default(), &at_sign.name_any());
+    }
     let because = Because::new(refusal.reason(), refusal.to_string());
     let (progress, wait) = if let validate::Error::CertificatePending { .. } = refusal {
         // cert-manager's Certificates are watched.
         (Progress::Reconciling(because), REFUSED)
     } else if refusal.passes() {
-        (Progress::Reconciling(because), PASSES)
+        (Progress::Reconciling(because), passes(context, at_sign, refusal.reason()))
     } else {
         (Progress::Stalled(because), REFUSED)
     };

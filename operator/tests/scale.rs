@@ -42,7 +42,8 @@ impl Process {
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr()).expect("a free port");
         let child = Command::new(program)
             .args(["--namespace", &world.system, "--watch-namespace", &world.namespace])
-            .args(["--resync", "3600", "--metrics-listen", &metrics.to_string()])
+            // No Service has pods behind it here.
+            .args(["--trust-readiness", "--metrics-listen", &metrics.to_string()])
             .args(["--metering-listen", "127.0.0.1:0"])
             .env("KUBECONFIG", &cluster::server().kubeconfig)
             .env("RUST_LOG", "warn")
@@ -52,9 +53,10 @@ impl Process {
         Self { child, metrics }
     }
 
+    /// Its anonymous memory: the program's own pages come and go as the kernel likes.
     fn kibibytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("RssAnon");
         line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
@@ -117,19 +119,23 @@ fn is_at(at_sign: &AtSign, size: &str) -> bool {
     memory.is_some_and(|memory| memory.current.as_deref() == Some(size) && memory.used.is_some())
 }
 
+/// How long it took. Whoever looks at a thousand objects at a time looks less often.
 async fn until(what: &str, within: Duration, mut holds: impl AsyncFnMut() -> bool) -> Duration {
     let start = Instant::now();
-    while !holds().await {
+    loop {
+        let asked = Instant::now();
+        if holds().await {
+            return start.elapsed();
+        }
         assert!(start.elapsed() < within, "{what}: not within {within:?}");
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(Duration::from_millis(200).max(asked.elapsed() * 4)).await;
     }
-    start.elapsed()
 }
 
 #[tokio::test]
 async fn many_servers_are_kept_by_one_operator_that_rests_when_they_do() {
     let servers = pick(20, 1000);
-    let rest = pick(Duration::from_secs(10), Duration::from_mins(2));
+    let rest = pick(Duration::from_secs(10), Duration::from_mins(10));
     let patience = pick(Duration::from_mins(3), Duration::from_hours(1));
     let world = World::new().await;
     let node = world.node();
@@ -151,12 +157,13 @@ async fn many_servers_are_kept_by_one_operator_that_rests_when_they_do() {
     tokio::time::sleep(Duration::from_secs(5)).await;
 
     let before = (operator.seconds(), operator.metric("atsign_operator_usage_requests_total"));
-    let writes = operator.writes();
+    let (writes, reads) = (operator.writes(), operator.metric("atsign_operator_api_reads_total"));
     tokio::time::sleep(rest).await;
     let minutes = rest.as_secs_f64() / 60.0;
     let busy = (operator.seconds() - before.0) / rest.as_secs_f64() * 100.0;
     let asked = (operator.metric("atsign_operator_usage_requests_total") - before.1) / minutes;
     let wrote = (operator.writes() - writes) / minutes;
+    let read = (operator.metric("atsign_operator_api_reads_total") - reads) / minutes;
     let resting = operator.kibibytes();
 
     // One after the other, so that each is measured by itself.
@@ -177,11 +184,11 @@ async fn many_servers_are_kept_by_one_operator_that_rests_when_they_do() {
 
     println!("{servers} AtSigns, all running after {:.0} s", started.as_secs_f64());
     println!(
-        "operator's memory: {empty} KiB with none, {resting} KiB at rest, {} KiB each",
+        "operator's anonymous memory: {empty} KiB with none, {resting} KiB at rest, {} KiB each",
         resting.saturating_sub(empty) / servers as u64
     );
     println!(
-        "at rest: {busy:.2} % of a processor, {asked:.1} requests to servers and {wrote:.1} API writes a minute"
+        "at rest: {busy:.2} % of a processor, {asked:.1} requests to servers, {wrote:.1} API writes and {read:.0} reads a minute"
     );
     println!("from report to PATCH, of {singles}: median below {median:.3} s, all below {worst:.3} s");
     println!("all grown {:.0} s after all asked; {resizes} resizes", all.as_secs_f64());

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use atsign_crds::quantity;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -80,11 +80,12 @@ impl Node {
             let node = node.clone();
             async move {
                 loop {
+                    let began = Instant::now();
                     // Whatever fails, an object went or changed meanwhile, is tried again next time.
                     let _ = node.make_pods().await;
                     let _ = node.place_pods().await;
                     let _ = node.keep_pods().await;
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    tokio::time::sleep(Duration::from_millis(50).max(began.elapsed() * 2)).await;
                 }
             }
         });
