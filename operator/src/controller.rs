@@ -273,7 +273,7 @@ async fn keep_authority(context: &Context) {
         tokio::time::sleep(AUTHORITY_PERIOD).await;
         let options = &context.options;
         let now = jiff::Timestamp::now();
-        match trust::keep(&context.client, &options.namespace, &options.cluster_domain, now).await {
+        match trust::keep(&context.client, options, now).await {
             Ok(authority) => context.set_authority(authority),
             Err(error) => tracing::error!(%error, "the authority could not be kept"),
         }

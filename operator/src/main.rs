@@ -39,7 +39,7 @@ async fn main() -> Result<()> {
     metrics.leads(true);
 
     let now = jiff::Timestamp::now();
-    let authority = trust::keep(&client, &options.namespace, &options.cluster_domain, now).await?;
+    let authority = trust::keep(&client, &options, now).await?;
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async {
         let _ = stopped.await;

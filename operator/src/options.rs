@@ -31,6 +31,11 @@ pub struct Options {
     #[arg(long, env = "ATSIGN_DIRECTORY_ADDRESS")]
     pub directory_address: Option<String>,
 
+    /// Names by which clients outside the cluster reach the directory of this release, for its certificate; separated by commas or
+    /// repeated
+    #[arg(long = "directory-hostname", env = "ATSIGN_DIRECTORY_HOSTNAME", value_delimiter = ',', value_parser = hostname)]
+    pub directory_hostnames: Vec<String>,
+
     /// AtSigns reconciled at the same time
     #[arg(long, env = "ATSIGN_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub concurrency: u16,
@@ -78,6 +83,20 @@ impl Options {
     }
 }
 
+fn hostname(text: &str) -> Result<String, String> {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if text.len() <= 253 && text.split('.').all(label) {
+        Ok(text.to_owned())
+    } else {
+        Err("a DNS name in lower case, such as directory.example.com".to_owned())
+    }
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<u64>() {
         Ok(seconds @ 1..=86_400) => Ok(Duration::from_secs(seconds)),
@@ -99,6 +118,21 @@ mod tests {
     fn namespaces_are_separated_by_commas_or_repeated() {
         let options = Options::parse_from(["x", "--watch-namespace", "a,b", "--watch-namespace", "c"]);
         assert_eq!(options.watch_namespaces, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn the_directory_may_have_names_outside_the_cluster() {
+        let names = |value: &str| {
+            Options::try_parse_from(["x", "--directory-hostname", value])
+                .map(|options| options.directory_hostnames)
+        };
+        assert_eq!(
+            names("directory.example.com,here").expect("two names"),
+            ["directory.example.com", "here"]
+        );
+        for wrong in ["", "a..b", "-a.example.com", "Directory.example.com", "directory.example.com:64"] {
+            assert!(names(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use kube::api::{Api, PostParams};
 use crate::apply;
 use crate::authority::{self, Authority, Pair};
 use crate::build::tls_secret;
+use crate::options::Options;
 use crate::{leaf, names};
 
 /// Why the authority is not in order.
@@ -29,12 +30,8 @@ pub enum Error {
 }
 
 /// Reads the authority, makes it where there is none, moves its renewal on, and publishes what is to be trusted.
-pub async fn keep(
-    client: &Client,
-    namespace: &str,
-    cluster_domain: &str,
-    now: Timestamp,
-) -> Result<Authority, Error> {
+pub async fn keep(client: &Client, options: &Options, now: Timestamp) -> Result<Authority, Error> {
+    let namespace = options.namespace.as_str();
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let params = PostParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PostParams::default() };
     let authority = match secrets.get_opt(names::AUTHORITY).await? {
@@ -56,7 +53,7 @@ pub async fn keep(
         }
     };
     publish(client, namespace, &authority).await?;
-    certify_directory(client, namespace, cluster_domain, &authority, now).await?;
+    certify_directory(client, options, &authority, now).await?;
     Ok(authority)
 }
 
@@ -74,24 +71,29 @@ async fn publish(client: &Client, namespace: &str, authority: &Authority) -> Res
 
 async fn certify_directory(
     client: &Client,
-    namespace: &str,
-    domain: &str,
+    options: &Options,
     authority: &Authority,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let api: Api<Secret> = Api::namespaced(client.clone(), &options.namespace);
     let live = api.get_opt(names::DIRECTORY_TLS).await?;
-    let name = names::DIRECTORY;
-    let hosts = [
+    let metadata = metadata(&options.namespace, names::DIRECTORY_TLS);
+    let wanted = tls_secret::build(metadata, authority, &hosts_of_directory(options), live.as_ref(), now)?;
+    apply::object(&api, wanted, live.as_ref()).await?;
+    Ok(())
+}
+
+/// The names by which clients reach the directory: those of its Service, and those outside the cluster.
+fn hosts_of_directory(options: &Options) -> Vec<String> {
+    let (name, namespace, domain) = (names::DIRECTORY, &options.namespace, &options.cluster_domain);
+    let mut hosts = vec![
         format!("{name}.{namespace}.svc"),
         format!("{name}.{namespace}.svc.{domain}"),
         format!("{name}.{namespace}"),
         name.to_owned(),
     ];
-    let metadata = metadata(namespace, names::DIRECTORY_TLS);
-    let wanted = tls_secret::build(metadata, authority, &hosts, live.as_ref(), now)?;
-    apply::object(&api, wanted, live.as_ref()).await?;
-    Ok(())
+    hosts.extend_from_slice(&options.directory_hostnames);
+    hosts
 }
 
 fn metadata(namespace: &str, name: &str) -> ObjectMeta {
@@ -151,6 +153,22 @@ mod tests {
         for authority in [young.clone(), Authority { next: Some(next), previous, ..young }] {
             assert_eq!(read(&secret("ns", &authority, None)).expect("read"), authority);
         }
+    }
+
+    #[test]
+    fn the_directory_has_a_certificate_for_its_names_inside_and_outside() {
+        let words = ["x", "--namespace", "here", "--directory-hostname", "directory.example.com"];
+        let options = clap::Parser::parse_from(words);
+        assert_eq!(
+            hosts_of_directory(&options),
+            [
+                "atsign-directory.here.svc",
+                "atsign-directory.here.svc.cluster.local",
+                "atsign-directory.here",
+                "atsign-directory",
+                "directory.example.com"
+            ]
+        );
     }
 
     #[test]

@@ -20,7 +20,11 @@ const INSTALLATIONS: [(&str, &[&str]); 11] = [
     ("another directory", &["directory.enabled=false", "directory.address=root.example.com:64"]),
     (
         "the directory outside",
-        &["directory.service.type=LoadBalancer", "directory.service.annotations.a/b=c"],
+        &[
+            "directory.service.type=LoadBalancer",
+            "directory.service.annotations.a/b=c",
+            "directory.hostnames={directory.example.com}",
+        ],
     ),
     (
         "the directory at a node port",
@@ -123,6 +127,7 @@ fn values_that_mean_nothing_are_refused_by_their_names() -> Result<()> {
         ("directory.service.port=70000", "at '/directory/service/port'"),
         ("directory.enabled=false", "at '/directory/address': minLength"),
         ("directory.address=root.example.com", "at '/directory/address'"),
+        ("directory.hostnames={directory.example.com:64}", "at '/directory/hostnames/0'"),
         ("directory.redis.secretName=My_Redis", "at '/directory/redis/secretName'"),
         ("directory.redis.url=redis://:secret@host", "'url' not allowed"),
         ("directory.upstream.address=root.example.com", "at '/directory/upstream/address'"),

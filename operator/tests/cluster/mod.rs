@@ -165,7 +165,7 @@ impl World {
             async move {
                 let now = jiff::Timestamp::now();
                 // Whoever cannot keep the authority ends, as the process does.
-                let kept = trust::keep(&client, &options.namespace, &options.cluster_domain, now).await;
+                let kept = trust::keep(&client, &options, now).await;
                 if let Ok(authority) = kept {
                     let stopped = async {
                         let _ = stopped.await;
