@@ -73,6 +73,8 @@ pub struct Context {
     pub usage: UsageCache,
     /// `TLSRoute`s, where the cluster has them.
     pub routes: Kind,
+    /// Gateways, where the cluster has them.
+    pub gateways: Kind,
     /// cert-manager's Certificates, where the cluster has them.
     pub certificates: Kind,
     /// Whose memory is kept.
@@ -98,6 +100,7 @@ impl Context {
         Self {
             fleet: Arc::new(Fleet::new(client.clone(), recorder.clone(), metrics.clone(), policy)),
             routes: Kind::tls_route(options.gateway_api),
+            gateways: Kind::gateway(options.gateway_api),
             certificates: Kind::certificate(options.cert_manager),
             recorder,
             client,

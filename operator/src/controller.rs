@@ -15,7 +15,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{Api, DynamicObject};
-use kube::core::PartialObjectMeta;
+use kube::core::{ApiResource, PartialObjectMeta};
 use kube::runtime::controller::{Config, Controller};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef, Store};
@@ -25,6 +25,7 @@ use kube::{Client, Resource, ResourceExt as _};
 use crate::authority::Authority;
 use crate::context::{Context, GuardedAtSign, GuardedTier, Stores};
 use crate::dereference::extension::{Extension, Kind};
+use crate::gateways::{self, Gateways};
 use crate::memory::fleet::PodFeed;
 use crate::metrics::Metrics;
 use crate::names;
@@ -126,6 +127,7 @@ impl Scope {
             .touched_objects();
         let routes = changed(|context| &context.routes, context.clone(), self.namespace.clone());
         let certificates = changed(|context| &context.certificates, context.clone(), self.namespace.clone());
+        let gateways = behind_gateways(context.clone(), self.at_signs.clone());
         drop(self.tiers);
         let jobs: Api<PartialObjectMeta<Job>> = Api::namespaced(client.clone(), &context.options.namespace);
         let config = Config::default().debounce(GATHER).concurrency(context.options.concurrency);
@@ -145,6 +147,7 @@ impl Scope {
             )
             .reconcile_on(routes)
             .reconcile_on(certificates)
+            .reconcile_on(gateways)
             .watches_stream(pods, |pod| named_by_labels(&pod))
             .watches(jobs, children, |job| named_by_labels(&job))
             .reconcile_on(context.fleet.asks_of(self.namespace.clone()))
@@ -178,18 +181,7 @@ fn changed(
     context: Arc<Context>,
     namespace: Option<String>,
 ) -> impl Stream<Item = ObjectRef<GuardedAtSign>> {
-    let found = async move {
-        while kind(&context).is_enabled() {
-            match kind(&context).look(&context.client).await {
-                Ok(Extension::Served(api)) => return Some((context, api)),
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "what the cluster serves could not be read"),
-            }
-            tokio::time::sleep(LOOK_FOR_KINDS).await;
-        }
-        std::future::pending().await
-    };
-    stream::once(found).filter_map(std::future::ready).flat_map(move |(context, kind)| {
+    stream::once(served(kind, context)).flat_map(move |(context, kind)| {
         let client = context.client.clone();
         let api: Api<PartialObjectMeta<DynamicObject>> = match &namespace {
             Some(namespace) => Api::namespaced_with(client, namespace, &kind),
@@ -202,6 +194,41 @@ fn changed(
         });
         touched.boxed()
     })
+}
+
+/// The AtSigns whose Gateway, wherever it is, came, went or was written anew.
+fn behind_gateways(
+    context: Arc<Context>,
+    at_signs: Store<GuardedAtSign>,
+) -> impl Stream<Item = ObjectRef<GuardedAtSign>> {
+    stream::once(served(|context| &context.gateways, context)).flat_map(move |(context, kind)| {
+        let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(context.client.clone(), &kind);
+        let (at_signs, mut gateways) = (at_signs.clone(), Gateways::default());
+        let events = watcher(api, watcher::Config::default()).default_backoff().filter_map(|event| {
+            let event = event.inspect_err(|error| tracing::warn!(%error, "Gateways cannot be watched"));
+            std::future::ready(event.ok())
+        });
+        let concerned = events.flat_map(move |event| {
+            let changed = gateways.take(&event);
+            let concerned: Vec<_> =
+                changed.iter().flat_map(|gateway| gateways::behind(&at_signs, gateway)).collect();
+            stream::iter(concerned)
+        });
+        concerned.boxed()
+    })
+}
+
+/// A kind, from when the cluster has it on.
+async fn served(kind: fn(&Context) -> &Kind, context: Arc<Context>) -> (Arc<Context>, ApiResource) {
+    while kind(&context).is_enabled() {
+        match kind(&context).look(&context.client).await {
+            Ok(Extension::Served(api)) => return (context, api),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "what the cluster serves could not be read"),
+        }
+        tokio::time::sleep(LOOK_FOR_KINDS).await;
+    }
+    std::future::pending().await
 }
 
 /// Drops what nobody reads.

@@ -16,6 +16,7 @@ pub mod dereference;
 pub mod drift;
 pub mod exposure_problem;
 pub mod finalize;
+pub mod gateways;
 pub mod health;
 pub mod leaf;
 pub mod lease;

@@ -69,7 +69,7 @@ async fn an_atsign_behind_a_gateway_is_ready_once_the_gateway_takes_its_route() 
     world.until("alice", "False", "GatewayUnfit").await;
     let listener =
         json!({"name": "atsigns", "port": 8443, "protocol": "TLS", "tls": {"mode": "Passthrough"}});
-    world.apply("Gateway", "shared", json!({"spec": {"listeners": [listener]}})).await;
+    world.apply("Gateway", "shared", json!({"spec": {"listeners": [listener.clone()]}})).await;
     let mut body = behind("shared", "alice.example.com");
     body["spec"]["expose"]["annotations"] = json!({"example.com/a": "b"});
     world.apply("AtSign", "alice", body.clone()).await;
@@ -87,6 +87,12 @@ async fn an_atsign_behind_a_gateway_is_ready_once_the_gateway_takes_its_route() 
     controller_says(&world, "True", "").await;
     let alice = world.until("alice", "True", "ServerReady").await.status.expect("a status");
     assert_eq!(alice.address.as_deref(), Some("alice.example.com:8443"));
+
+    // A Gateway is watched: one that goes and comes back is noticed long before the next look.
+    world.delete("Gateway", "shared").await;
+    world.until("alice", "False", "GatewayNotFound").await;
+    world.apply("Gateway", "shared", json!({"spec": {"listeners": [listener]}})).await;
+    world.until("alice", "True", "ServerReady").await;
 
     // Who deletes it by hand finds it again.
     world.delete("TLSRoute", "alice").await;

@@ -304,7 +304,8 @@ fn what_a_person_copies_for_a_house(server: &ApiServer) -> Result<()> {
 fn rights_that_are_switched_on(server: &ApiServer) -> Result<()> {
     let rights = [
         ("get", "gateway.networking.k8s.io", "gateways", true),
-        ("list", "gateway.networking.k8s.io", "gateways", false),
+        ("watch", "gateway.networking.k8s.io", "gateways", true),
+        ("patch", "gateway.networking.k8s.io", "gateways", false),
         ("patch", "gateway.networking.k8s.io", "tlsroutes", true),
         ("watch", "gateway.networking.k8s.io", "tlsroutes", true),
         ("patch", "gateway.networking.k8s.io", "httproutes", false),

@@ -44,6 +44,11 @@ impl Kind {
         Self::new("gateway.networking.k8s.io", versions, "TLSRoute", "tlsroutes", enabled)
     }
 
+    /// `Gateway` of the Gateway API.
+    pub fn gateway(enabled: bool) -> Self {
+        Self::new("gateway.networking.k8s.io", &["v1"], "Gateway", "gateways", enabled)
+    }
+
     /// `Certificate` of cert-manager.
     pub fn certificate(enabled: bool) -> Self {
         Self::new("cert-manager.io", &["v1"], "Certificate", "certificates", enabled)
