@@ -91,6 +91,8 @@ pub struct Observed {
     pub certificate_api: Extension,
     /// The Certificate that was asked from cert-manager.
     pub certificate: Option<DynamicObject>,
+    /// What cert-manager asked its issuer for, while the Certificate is not ready.
+    pub certificate_request: Option<DynamicObject>,
     /// Whether the cluster has `TLSRoute`s.
     pub route_api: Extension,
     /// The `TLSRoute`.
@@ -141,8 +143,10 @@ pub async fn dereference(context: &Context, at_sign: &AtSign) -> Result<Observed
     let pods = pods(client, &namespace, &name).await?;
     let route_api = read("what the Gateway API serves", context.routes.look(client).await)?;
     let certificate_api = read("what cert-manager serves", context.certificates.look(client).await)?;
+    let certificate = dynamic("the Certificate", client, &namespace, &issued, &certificate_api).await?;
     Ok(Observed {
-        certificate: dynamic("the Certificate", client, &namespace, &issued, &certificate_api).await?,
+        certificate_request: certificate_request(client, certificate.as_ref(), &certificate_api).await?,
+        certificate,
         certificate_api,
         route: dynamic("the TLSRoute", client, &namespace, &name, &route_api).await?,
         gateway: gateway(client, at_sign, &route_api).await?,
@@ -261,6 +265,24 @@ async fn dynamic(
 ) -> Result<Option<DynamicObject>, Error> {
     let Some(api) = api.served() else { return Ok(None) };
     read(what, Api::<DynamicObject>::namespaced_with(client.clone(), namespace, api).get_opt(name).await)
+}
+
+/// The request of the revision that a Certificate waits for: of an issuer that is missing or not ready, only it tells.
+async fn certificate_request(
+    client: &Client,
+    certificate: Option<&DynamicObject>,
+    certificates: &Extension,
+) -> Result<Option<DynamicObject>, Error> {
+    let (Some(certificate), Some(served)) = (certificate, certificates.served()) else { return Ok(None) };
+    let status = &certificate.data["status"];
+    if extension::ready_of(certificate).is_some_and(|ready| ready["status"] == "True") {
+        return Ok(None);
+    }
+    let name = format!("{}-{}", certificate.name_any(), status["revision"].as_u64().unwrap_or_default() + 1);
+    let namespace = certificate.namespace().unwrap_or_default();
+    let kind = GroupVersionKind::gvk(&served.group, &served.version, "CertificateRequest");
+    let api = Extension::Served(ApiResource::from_gvk_with_plural(&kind, "certificaterequests"));
+    dynamic("the CertificateRequest", client, &namespace, &name, &api).await
 }
 
 /// The Gateway that a `TLSRoute` is to be attached to.

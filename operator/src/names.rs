@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use atsign_crds::IssuerRef;
 use sha2::{Digest as _, Sha256};
 
 /// Who writes objects, as their managed fields say it.
@@ -36,6 +37,10 @@ pub const AUTHORITY: &str = "atsign-ca";
 pub const DIRECTORY_TLS: &str = "atsign-directory-tls";
 /// The directory's Service.
 pub const DIRECTORY: &str = "atsign-directory";
+/// What an issuer is where `spec.tls.issuerRef` does not say it, as in cert-manager's own references.
+pub const ISSUER_KIND: &str = "Issuer";
+/// Its group.
+pub const ISSUER_GROUP: &str = "cert-manager.io";
 /// The key of the certificates that are trusted.
 pub const CA_KEY: &str = "ca.crt";
 /// The key of the admin port's token.
@@ -59,6 +64,12 @@ pub fn tls(name: &str) -> String {
 /// The Certificate that is asked from cert-manager, and its Secret.
 pub fn issued(name: &str) -> String {
     format!("{name}-issued")
+}
+
+/// Who is to sign that Certificate, as kubectl takes it: `issuer.cert-manager.io/name`.
+pub fn issuer(issuer: &IssuerRef) -> String {
+    let kind = issuer.kind.as_deref().unwrap_or(ISSUER_KIND).to_lowercase();
+    format!("{kind}.{}/{}", issuer.group.as_deref().unwrap_or(ISSUER_GROUP), issuer.name)
 }
 
 /// The ConfigMap of limits and trusted certificates.

@@ -152,11 +152,13 @@ pub enum Error {
     CertManagerMissing,
     /// cert-manager has not signed yet. Passes by itself, or cert-manager says why not.
     #[error(
-        "waiting until cert-manager has Certificate {certificate} signed: {said} (kubectl describe certificate -n {namespace} {certificate})"
+        "waiting until cert-manager has Certificate {certificate} signed by {issuer}: {said}; if that lasts, see whether the issuer is there and ready: kubectl describe -n {namespace} {issuer} certificate/{certificate}"
     )]
     CertificatePending {
         /// The Certificate.
         certificate: String,
+        /// Who is to sign it, as kubectl takes it.
+        issuer: String,
         /// Its namespace.
         namespace: String,
         /// What cert-manager says.

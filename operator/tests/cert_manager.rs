@@ -8,19 +8,27 @@ use cluster::World;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-/// cert-manager's kind, as far as an operator sees of it.
+/// cert-manager's kinds, as far as an operator sees of them.
 async fn install_cert_manager(world: &World) {
     let any = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     let schema = json!({"openAPIV3Schema": {"type": "object", "properties": {"spec": any, "status": any}}});
     let version = json!({"name": "v1", "served": true, "storage": true, "schema": schema, "subresources": {"status": {}}});
-    let names = json!({"plural": "certificates", "kind": "Certificate", "singular": "certificate", "listKind": "CertificateList"});
-    let spec =
-        json!({"group": "cert-manager.io", "scope": "Namespaced", "names": names, "versions": [version]});
-    world.apply("CustomResourceDefinition", "certificates.cert-manager.io", json!({"spec": spec})).await;
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_mins(1);
-    while world.api("Certificate").list(&kube::api::ListParams::default()).await.is_err() {
-        assert!(tokio::time::Instant::now() < deadline, "Certificates are not served");
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    // The operator looks for Certificates, so the other is there before.
+    for kind in ["CertificateRequest", "Certificate"] {
+        let singular = kind.to_lowercase();
+        let plural = format!("{singular}s");
+        let names =
+            json!({"plural": plural, "kind": kind, "singular": singular, "listKind": format!("{kind}List")});
+        let spec =
+            json!({"group": "cert-manager.io", "scope": "Namespaced", "names": names, "versions": [version]});
+        world
+            .apply("CustomResourceDefinition", &format!("{plural}.cert-manager.io"), json!({"spec": spec}))
+            .await;
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_mins(1);
+        while world.api(kind).list(&kube::api::ListParams::default()).await.is_err() {
+            assert!(tokio::time::Instant::now() < deadline, "{plural} are not served");
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
     }
 }
 
@@ -36,14 +44,27 @@ async fn cert_manager_signs(world: &World, name: &str) {
         "type": "kubernetes.io/tls"});
     let params = PatchParams::apply("cert-manager").force();
     world.api("Secret").patch(name, &params, &Patch::Apply(secret)).await.expect("write the Secret");
-    cert_manager_says(world, name, "True", "Certificate is up to date and has not expired").await;
+    says(world, "Certificate", name, "True", "Certificate is up to date and has not expired").await;
 }
 
-async fn cert_manager_says(world: &World, name: &str, ready: &str, message: &str) {
+/// What cert-manager writes into an object of its own.
+async fn says(world: &World, kind: &str, name: &str, ready: &str, message: &str) {
     let condition = json!({"type": "Ready", "status": ready, "reason": "Said", "message": message});
     let status = Patch::Merge(json!({"status": {"conditions": [condition]}}));
-    let certificates = world.api("Certificate");
-    certificates.patch_status(name, &PatchParams::default(), &status).await.expect("write the status");
+    world.api(kind).patch_status(name, &PatchParams::default(), &status).await.expect("write the status");
+}
+
+/// Waits until alice's conditions contain a text.
+async fn until_told(world: &World, text: &str) {
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_mins(1);
+    loop {
+        let alice = world.get("AtSign", "alice").await.expect("alice");
+        if alice["status"]["conditions"].to_string().contains(text) {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{text:?} is not in {alice:#}");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
 }
 
 fn issued(hostname: &str) -> Value {
@@ -75,17 +96,15 @@ async fn an_issuer_signs_before_the_server_starts_and_again_when_the_name_change
     );
     assert_eq!(world.get("Deployment", "alice").await, None, "a pod could not start without its certificate");
 
-    // What cert-manager says of it is what a person is told.
-    cert_manager_says(&world, "alice-issued", "False", "Referenced \"ClusterIssuer\" not found").await;
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_mins(1);
-    loop {
-        let alice = world.get("AtSign", "alice").await.expect("alice");
-        if alice["status"]["conditions"].to_string().contains("Referenced") {
-            break;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "{alice:#}");
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
+    // What cert-manager says of it is what a person is told; of the issuer it speaks in its request, which nobody watches.
+    world.apply("CertificateRequest", "alice-issued-1", json!({"spec": {}})).await;
+    says(&world, "CertificateRequest", "alice-issued-1", "False", "Referenced ClusterIssuer not found").await;
+    says(&world, "Certificate", "alice-issued", "False", "The Secret does not exist").await;
+    until_told(
+        &world,
+        "signed by clusterissuer.cert-manager.io/letsencrypt: Referenced ClusterIssuer not found",
+    )
+    .await;
     cert_manager_signs(&world, "alice-issued").await;
     world.until("alice", "True", "ServerReady").await;
     let pod = world.get("Deployment", "alice").await.expect("the Deployment")["spec"]["template"].to_string();

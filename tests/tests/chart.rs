@@ -310,6 +310,8 @@ fn rights_that_are_switched_on(server: &ApiServer) -> Result<()> {
         ("watch", "gateway.networking.k8s.io", "tlsroutes", true),
         ("patch", "gateway.networking.k8s.io", "httproutes", false),
         ("patch", "cert-manager.io", "certificates", true),
+        ("get", "cert-manager.io", "certificaterequests", true),
+        ("create", "cert-manager.io", "certificaterequests", false),
         ("get", "cert-manager.io", "issuers", false),
     ];
     for (values, on) in

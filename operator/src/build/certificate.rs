@@ -31,8 +31,8 @@ pub fn build(
         "secretName": name,
         "issuerRef": {
             "name": issuer.name,
-            "kind": issuer.kind.as_deref().unwrap_or("Issuer"),
-            "group": issuer.group.as_deref().unwrap_or("cert-manager.io"),
+            "kind": issuer.kind.as_deref().unwrap_or(names::ISSUER_KIND),
+            "group": issuer.group.as_deref().unwrap_or(names::ISSUER_GROUP),
         },
         "privateKey": {"algorithm": "ECDSA", "size": 256, "rotationPolicy": "Always"},
         // Servers are each other's clients.

@@ -4,7 +4,8 @@
 use std::sync::{PoisonError, RwLock};
 
 use kube::Client;
-use kube::core::{ApiResource, GroupVersionKind};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use serde_json::Value;
 
 /// Whether a kind can be used.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -94,4 +95,9 @@ impl Kind {
         }
         Ok(Extension::Missing)
     }
+}
+
+/// What an object of such a kind says of whether it is ready.
+pub fn ready_of(object: &DynamicObject) -> Option<&Value> {
+    object.data["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == "Ready")
 }

@@ -1,13 +1,13 @@
 //! Where the CRAM secret and the certificate come from, and whether those that a user keeps are usable.
 
-use atsign_crds::AtSign;
+use atsign_crds::{AtSign, IssuerRef};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 
 use super::{Error, Source};
 use crate::dereference::Observed;
-use crate::dereference::extension::Extension;
+use crate::dereference::extension::{Extension, ready_of};
 use crate::{leaf, names};
 
 /// The CRAM secret.
@@ -30,8 +30,8 @@ pub(super) fn tls(
     host: Option<&str>,
     now: Timestamp,
 ) -> Result<Source, Error> {
-    if at_sign.spec.tls.as_ref().is_some_and(|tls| tls.issuer_ref.is_some()) {
-        return issued(at_sign, observed, now);
+    if let Some(issuer) = at_sign.spec.tls.as_ref().and_then(|tls| tls.issuer_ref.as_ref()) {
+        return issued(at_sign, issuer, observed, now);
     }
     let kept = at_sign.spec.tls.as_ref().and_then(|tls| tls.secret_name.clone());
     let Some(name) = kept else { return Ok(Source::Generated(names::tls(&at_sign.name_any()))) };
@@ -49,7 +49,12 @@ pub(super) fn tls(
 
 /// The certificate of a cert-manager issuer, once it is there. Whether it is for the right name is seen later: until a
 /// new one comes, the server presents the one that it has.
-fn issued(at_sign: &AtSign, observed: &Observed, now: Timestamp) -> Result<Source, Error> {
+fn issued(
+    at_sign: &AtSign,
+    issuer: &IssuerRef,
+    observed: &Observed,
+    now: Timestamp,
+) -> Result<Source, Error> {
     match observed.certificate_api {
         Extension::Served(_) => {}
         Extension::Off => return Err(Error::CertManagerOff),
@@ -60,16 +65,14 @@ fn issued(at_sign: &AtSign, observed: &Observed, now: Timestamp) -> Result<Sourc
     if leaf::serves(&certificate, None, now).is_ok() {
         return Ok(Source::Issued(name));
     }
-    let said = observed.certificate.as_ref().and_then(|certificate| {
-        let conditions = certificate.data["status"]["conditions"].as_array()?;
-        let ready = conditions.iter().find(|condition| condition["type"] == "Ready")?;
-        ready["message"].as_str().map(str::to_owned)
-    });
-    let said = said.unwrap_or_else(|| "it has said nothing yet".to_owned());
+    // The request tells of the issuer, the Certificate of what comes before there is one.
+    let objects = [&observed.certificate_request, &observed.certificate];
+    let said = objects.into_iter().flatten().find_map(|object| ready_of(object)?["message"].as_str());
     Err(Error::CertificatePending {
         certificate: name,
+        issuer: names::issuer(issuer),
         namespace: at_sign.namespace().unwrap_or_default(),
-        said,
+        said: said.unwrap_or("it has said nothing yet").to_owned(),
     })
 }
 

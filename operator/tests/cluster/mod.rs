@@ -392,6 +392,7 @@ pub fn resource(kind: &str) -> ApiResource {
         "CustomResourceDefinition" => ("apiextensions.k8s.io", "v1", "customresourcedefinitions"),
         "Deployment" => ("apps", "v1", "deployments"),
         "Certificate" => ("cert-manager.io", "v1", "certificates"),
+        "CertificateRequest" => ("cert-manager.io", "v1", "certificaterequests"),
         "Gateway" => ("gateway.networking.k8s.io", "v1", "gateways"),
         "TLSRoute" => ("gateway.networking.k8s.io", "v1", "tlsroutes"),
         "Job" => ("batch", "v1", "jobs"),
