@@ -116,6 +116,12 @@ impl Client {
         Ok(Self { stream, prompt: "@".to_owned() })
     }
 
+    /// The certificate that the server showed.
+    pub fn certificate(&self) -> Result<CertificateDer<'static>> {
+        let shown = self.stream.conn.peer_certificates().and_then(|chain| chain.first());
+        Ok(shown.context("the server showed no certificate")?.clone())
+    }
+
     /// What one read gives: with this server, one TLS record.
     pub fn read_some(&mut self) -> Result<String> {
         let mut chunk = [0; 16 * 1024];

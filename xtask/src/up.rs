@@ -104,6 +104,19 @@ pub(crate) fn operator(cluster: &Cluster, binaries: &Path) -> Result<Vec<Image>>
     Ok(images)
 }
 
+/// Installs the chart anew with one more value, beside those that it was installed with.
+///
+/// # Errors
+/// What helm says.
+pub(crate) fn reinstall_with(cluster: &Cluster, value: &str) -> Result<()> {
+    step("operator", &format!("installing the chart with {value}"), || {
+        let mut helm = Target::Embedded(cluster.clone()).helm();
+        helm.args(["upgrade", RELEASE]).arg(repository().join("charts").join(RELEASE));
+        helm.args(["--namespace", NAMESPACE, "--reuse-values", "--set", value]);
+        run(helm.args(["--wait", "--timeout", "120s"]))
+    })
+}
+
 /// An image by its server, prefix and tag.
 pub(crate) type Image = (&'static str, String, String);
 

@@ -144,6 +144,23 @@ impl Tool {
         Ok(())
     }
 
+    /// Where Go keeps the sources of a module that this tool is built from: the files of it that are no programs are taken
+    /// from there, in the very version that the program was made for.
+    ///
+    /// # Errors
+    /// There is no Go, or the tool needs no such module.
+    pub(crate) fn sources_of(&self, module: &str) -> Result<PathBuf> {
+        require_go()?;
+        let go = |arguments: &[&str]| -> Result<String> {
+            let output = Command::new("go").current_dir(self.source()).args(arguments).output()?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.success(), "go {}: {}", arguments.join(" "), said.trim());
+            Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        };
+        go(&["mod", "download", module])?;
+        Ok(go(&["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module])?.into())
+    }
+
     fn source(&self) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("cluster").join(self.module)
     }

@@ -3,6 +3,7 @@
 mod binaries;
 mod cgroup_v2;
 mod fuzz;
+mod gateway;
 mod hello;
 mod kernel_nfs;
 mod kwok;
@@ -70,6 +71,8 @@ enum Suite {
     Sdk,
     /// Beside the real node one that the KWOK controller plays (target `cluster_kwok`)
     Kwok,
+    /// Behind a gateway that many atSigns share, Traefik (target `cluster_gateway`)
+    Gateway,
     /// Every fuzz target for a short time; needs a nightly toolchain
     Fuzz,
     /// One writer on the kernel's own NFS, in a guest of user-mode-linux
@@ -81,7 +84,7 @@ enum Suite {
 impl Suite {
     /// Whether it runs only when it is asked for by name, or in the soak: its tools are not on every machine.
     fn is_special(self) -> bool {
-        matches!(self, Self::Kwok | Self::Fuzz | Self::KernelNfs | Self::CgroupV2)
+        matches!(self, Self::Kwok | Self::Gateway | Self::Fuzz | Self::KernelNfs | Self::CgroupV2)
     }
 
     /// A test target's name says what it needs.
@@ -90,6 +93,7 @@ impl Suite {
             "cluster_api" => Self::Api,
             "cluster_sdk" => Self::Sdk,
             "cluster_kwok" => Self::Kwok,
+            "cluster_gateway" => Self::Gateway,
             "chart" => Self::Chart,
             _ if target.starts_with("cluster_") => Self::Cluster,
             _ => Self::Unit,
@@ -102,7 +106,7 @@ impl Suite {
     }
 
     fn needs_cluster(self) -> bool {
-        matches!(self, Self::Cluster | Self::Sdk | Self::Kwok)
+        matches!(self, Self::Cluster | Self::Sdk | Self::Kwok | Self::Gateway)
     }
 
     fn name(self) -> String {
@@ -259,9 +263,12 @@ fn run_binaries(options: &Options, suites: &[Suite], cluster: &Cluster, report: 
     for suite in in_cluster.into_iter().filter(|_| ready) {
         let mut known = known.clone();
         match suite {
-            Suite::Sdk => known.push(("ATSIGN_PYTHON", sdk::python(cluster.cache())?)),
             Suite::Kwok => kwok::start(cluster)?,
+            Suite::Gateway => gateway::start(cluster)?,
             _ => {}
+        }
+        if matches!(suite, Suite::Sdk | Suite::Gateway) {
+            known.push(("ATSIGN_PYTHON", sdk::python(cluster.cache())?));
         }
         report.run(suite, || {
             let mut tally = Tally::default();
