@@ -3,6 +3,7 @@
 //! Tests run inside the cluster's network namespace, so that Services, pods and the cluster's DNS are reachable, with
 //! `KUBECONFIG` and `ATSIGN_CLUSTER_BIN` set.
 
+pub mod certificates;
 pub mod gateway;
 pub mod memory;
 pub mod sdk;
@@ -133,20 +134,24 @@ impl Namespace {
         Ok(pods.remove(0))
     }
 
-    /// The name of an atSign's Service, for who is in the cluster.
-    pub fn service(&self, name: &str) -> String {
-        format!("{name}.{}.svc.cluster.local", self.name)
-    }
-
     /// Connects to an atSign's Service and logs in with the CRAM secret that the operator made.
     ///
     /// An atSign is ready by its pod; the node's proxy hears of that by itself, and refuses connections until then.
     pub fn log_in(&self, name: &str) -> Result<Client> {
-        let host = self.service(name);
-        let ca = operator_ca()?;
-        let mut client = eventually("a connection", PROXY_LAG, || Client::connect(&host, 6464, &ca))?;
+        self.log_in_trusting(name, &operator_ca()?)
+    }
+
+    /// The same where somebody else signed the server's certificate: an authority, PEM.
+    pub fn log_in_trusting(&self, name: &str, ca: &str) -> Result<Client> {
+        let host = self.host(name);
+        let mut client = eventually("a connection", PROXY_LAG, || Client::connect(&host, 6464, ca))?;
         client.cram(&format!("@{name}"), &self.secret(&format!("{name}-activation"), "cram")?)?;
         Ok(client)
+    }
+
+    /// The name of an atSign's Service, for who is in the cluster.
+    pub fn host(&self, name: &str) -> String {
+        format!("{name}.{}.svc.cluster.local", self.name)
     }
 
     /// A key of a Secret.

@@ -18,7 +18,7 @@ const SOON: Duration = Duration::from_secs(20);
 /// Waits until the directory gives the address at the gateway. Until then it gives what it gave before; from then on the
 /// server has the certificate for it, and the gateway leads there.
 fn published_in_time(namespace: &Namespace, name: &str, before: Option<&str>) -> Result<()> {
-    let (host, inside) = (format!("{name}.example.com"), namespace.service(name));
+    let (host, inside) = (format!("{name}.example.com"), namespace.host(name));
     let start = Instant::now();
     loop {
         let address = published(name)?;
@@ -112,7 +112,7 @@ fn a_gateway_that_is_not_there_is_asked_for_and_used_once_it_is() -> Result<()> 
     // So far @dave was for the cluster only, and stays so.
     namespace.apply("{apiVersion: atsign.dev/v1, kind: AtSign, metadata: {name: dave}, spec: {}}")?;
     namespace.wait_for("dave", "Ready", "True")?;
-    let inside = format!("{}:6464", namespace.service("dave"));
+    let inside = format!("{}:6464", namespace.host("dave"));
     namespace.apply(&behind("later", "dave"))?;
     let message = until_stalled(&namespace, "dave", "GatewayNotFound")?;
     for part in

@@ -104,16 +104,17 @@ pub(crate) fn operator(cluster: &Cluster, binaries: &Path) -> Result<Vec<Image>>
     Ok(images)
 }
 
-/// Installs the chart anew with one more value, beside those that it was installed with.
+/// Changes one value of the chart that is installed, and waits until the operator follows it.
 ///
 /// # Errors
-/// What helm says.
-pub(crate) fn reinstall_with(cluster: &Cluster, value: &str) -> Result<()> {
-    step("operator", &format!("installing the chart with {value}"), || {
+/// The chart does not know the value, or the operator does not become available.
+pub(crate) fn set(cluster: &Cluster, value: &str) -> Result<()> {
+    let chart = repository().join("charts").join(RELEASE);
+    step("operator", &format!("installing the chart again with {value}"), || {
         let mut helm = Target::Embedded(cluster.clone()).helm();
-        helm.args(["upgrade", RELEASE]).arg(repository().join("charts").join(RELEASE));
-        helm.args(["--namespace", NAMESPACE, "--reuse-values", "--set", value]);
-        run(helm.args(["--wait", "--timeout", "120s"]))
+        helm.args(["upgrade", RELEASE]).arg(&chart).args(["--namespace", NAMESPACE, "--reuse-values"]);
+        helm.args(["--set", value, "--wait", "--timeout", "120s"]);
+        run(&mut helm)
     })
 }
 

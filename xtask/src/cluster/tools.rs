@@ -144,21 +144,19 @@ impl Tool {
         Ok(())
     }
 
-    /// Where Go keeps the sources of a module that this tool is built from: the files of it that are no programs are taken
-    /// from there, in the very version that the program was made for.
+    /// Where Go keeps the files of a module that the tool is made of, at the pinned version: programs need manifests too.
     ///
     /// # Errors
-    /// There is no Go, or the tool needs no such module.
-    pub(crate) fn sources_of(&self, module: &str) -> Result<PathBuf> {
-        require_go()?;
-        let go = |arguments: &[&str]| -> Result<String> {
-            let output = Command::new("go").current_dir(self.source()).args(arguments).output()?;
-            let said = String::from_utf8_lossy(&output.stderr);
-            ensure!(output.status.success(), "go {}: {}", arguments.join(" "), said.trim());
-            Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-        };
-        go(&["mod", "download", module])?;
-        Ok(go(&["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module])?.into())
+    /// There is no Go, or the module cannot be had.
+    pub(crate) fn source_of(&self, module: &str) -> Result<PathBuf> {
+        let output = Command::new("go")
+            .current_dir(self.source())
+            .args(["mod", "download", "-json", module])
+            .output()
+            .context("running go")?;
+        ensure!(output.status.success(), "{module}: {}", String::from_utf8_lossy(&output.stderr).trim());
+        let found: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        Ok(found["Dir"].as_str().with_context(|| format!("go names no folder of {module}"))?.into())
     }
 
     fn source(&self) -> PathBuf {

@@ -32,7 +32,7 @@ spec: {controllerName: traefik.io/gateway-controller}
 pub(super) fn start(cluster: &Cluster) -> Result<()> {
     let folder = TRAEFIK.build(cluster.cache())?;
     step("gateway", "the kinds of the Gateway API", || install_kinds(cluster))?;
-    up::reinstall_with(cluster, "gatewayApi.enabled=true")?;
+    up::set(cluster, "gatewayApi.enabled=true")?;
     Process::new("traefik", folder.join("traefik"))
         .arg(format!("--address={NODE_IP}:443"))
         .arg(format!("--status-address={NODE_IP}"))
@@ -43,7 +43,7 @@ pub(super) fn start(cluster: &Cluster) -> Result<()> {
 
 /// Those that Traefik was compiled with, from their own module.
 fn install_kinds(cluster: &Cluster) -> Result<()> {
-    let kinds = TRAEFIK.sources_of("sigs.k8s.io/gateway-api")?.join("config/crd/standard");
+    let kinds = TRAEFIK.source_of("sigs.k8s.io/gateway-api")?.join("config/crd/standard");
     let kubectl = |words: &[&str]| {
         let output = cluster::kubectl(cluster).args(words).output().context("running kubectl")?;
         let said = String::from_utf8_lossy(&output.stderr);

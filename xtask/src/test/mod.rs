@@ -1,6 +1,7 @@
 //! `cargo xtask test`: what the continuous integration runs. Each suite prints its time, the end prints the sum.
 
 mod binaries;
+mod cert_manager;
 mod cgroup_v2;
 mod fuzz;
 mod gateway;
@@ -73,6 +74,8 @@ enum Suite {
     Kwok,
     /// Behind a gateway that many atSigns share, Traefik (target `cluster_gateway`)
     Gateway,
+    /// With cert-manager, whose issuers sign (target `cluster_cert_manager`)
+    CertManager,
     /// Every fuzz target for a short time; needs a nightly toolchain
     Fuzz,
     /// One writer on the kernel's own NFS, in a guest of user-mode-linux
@@ -84,7 +87,10 @@ enum Suite {
 impl Suite {
     /// Whether it runs only when it is asked for by name, or in the soak: its tools are not on every machine.
     fn is_special(self) -> bool {
-        matches!(self, Self::Kwok | Self::Gateway | Self::Fuzz | Self::KernelNfs | Self::CgroupV2)
+        matches!(
+            self,
+            Self::Kwok | Self::Gateway | Self::CertManager | Self::Fuzz | Self::KernelNfs | Self::CgroupV2
+        )
     }
 
     /// A test target's name says what it needs.
@@ -94,6 +100,7 @@ impl Suite {
             "cluster_sdk" => Self::Sdk,
             "cluster_kwok" => Self::Kwok,
             "cluster_gateway" => Self::Gateway,
+            "cluster_cert_manager" => Self::CertManager,
             "chart" => Self::Chart,
             _ if target.starts_with("cluster_") => Self::Cluster,
             _ => Self::Unit,
@@ -106,7 +113,7 @@ impl Suite {
     }
 
     fn needs_cluster(self) -> bool {
-        matches!(self, Self::Cluster | Self::Sdk | Self::Kwok | Self::Gateway)
+        matches!(self, Self::Cluster | Self::Sdk | Self::Kwok | Self::Gateway | Self::CertManager)
     }
 
     fn name(self) -> String {
@@ -265,6 +272,7 @@ fn run_binaries(options: &Options, suites: &[Suite], cluster: &Cluster, report: 
         match suite {
             Suite::Kwok => kwok::start(cluster)?,
             Suite::Gateway => gateway::start(cluster)?,
+            Suite::CertManager => cert_manager::start(cluster)?,
             _ => {}
         }
         if matches!(suite, Suite::Sdk | Suite::Gateway) {
