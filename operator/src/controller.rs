@@ -6,6 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use atsign_crds::AtSign;
 use futures::future::{BoxFuture, Shared};
 use futures::stream::{self, Stream};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
@@ -39,6 +40,8 @@ const GATHER: Duration = Duration::from_millis(100);
 const AUTHORITY_PERIOD: Duration = Duration::from_mins(10);
 /// How often it is looked whether the cluster has got a kind that it had not.
 const LOOK_FOR_KINDS: Duration = Duration::from_mins(1);
+/// Secrets that hold a certificate, by what they say of themselves.
+const CERTIFICATES: &str = "type=kubernetes.io/tls";
 /// How often AtSigns are counted.
 const COUNT_PERIOD: Duration = Duration::from_secs(15);
 
@@ -115,7 +118,8 @@ impl Scope {
             .modify(prune)
             .reflect(tier_writer)
             .touched_objects();
-        let (of_tier, of_rival) = (self.at_signs.clone(), context.stores.clone());
+        let (of_tier, of_rival, of_secret) =
+            (self.at_signs.clone(), context.stores.clone(), self.at_signs.clone());
         let rivals = watcher(self.api::<GuardedAtSign>(client), watcher::Config::default())
             .default_backoff()
             .modify(prune)
@@ -140,6 +144,11 @@ impl Scope {
             .owns(scoped::<Secret>(client, self.namespace.as_deref()), children.clone())
             .owns(scoped::<ConfigMap>(client, self.namespace.as_deref()), children.clone())
             .owns(scoped::<NetworkPolicy>(client, self.namespace.as_deref()), children.clone())
+            .watches(
+                scoped::<PartialObjectMeta<Secret>>(client, self.namespace.as_deref()),
+                watcher::Config::default().fields(CERTIFICATES).labels(names::OF_OTHERS),
+                move |secret| presented_by(&of_secret, &secret),
+            )
             .watches(
                 scoped::<PartialObjectMeta<PersistentVolumeClaim>>(client, self.namespace.as_deref()),
                 children.clone(),
@@ -246,6 +255,18 @@ fn served_by(at_signs: &Store<GuardedAtSign>, tier: &GuardedTier) -> Vec<ObjectR
     let concerned = at_signs.state().into_iter().filter(|at_sign| {
         at_sign.0.as_ref().is_ok_and(|at_sign| at_sign.spec.tier.as_ref().is_none_or(|named| *named == tier))
     });
+    concerned.map(|at_sign| ObjectRef::from_obj(at_sign.as_ref())).collect()
+}
+
+/// The AtSigns whose certificate a user keeps in this Secret.
+fn presented_by<K: Resource>(at_signs: &Store<GuardedAtSign>, secret: &K) -> Vec<ObjectRef<GuardedAtSign>> {
+    let (namespace, name) = (secret.namespace(), secret.name_any());
+    let keeps = |at_sign: &AtSign| {
+        let kept = at_sign.spec.tls.as_ref().and_then(|tls| tls.secret_name.as_ref());
+        at_sign.namespace() == namespace && kept == Some(&name)
+    };
+    let at_signs = at_signs.state().into_iter();
+    let concerned = at_signs.filter(|at_sign| at_sign.0.as_ref().is_ok_and(keeps));
     concerned.map(|at_sign| ObjectRef::from_obj(at_sign.as_ref())).collect()
 }
 

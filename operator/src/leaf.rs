@@ -8,6 +8,10 @@ use rcgen::{
     CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P256_SHA256, date_time_ymd,
 };
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use x509_parser::extensions::GeneralName;
 use x509_parser::pem::Pem;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -53,6 +57,12 @@ pub enum Unfit {
     /// A name is missing.
     #[error("it does not name {0}")]
     Name(String),
+    /// Its key cannot be read, or is of a kind that no server uses.
+    #[error("tls.key is not a private key in PEM that a server can use")]
+    Key,
+    /// The key is another certificate's.
+    #[error("tls.key is the key of another certificate")]
+    Mismatch,
     /// Nothing that is trusted signed it.
     #[error("its issuer is not trusted any more")]
     Issuer,
@@ -116,6 +126,18 @@ fn serves_parsed(certificate: &X509Certificate<'_>, host: Option<&str>, now: Tim
     }
     let validity = validity_of(certificate).ok_or(Unfit::Unreadable)?;
     if now >= validity.ends { Err(Unfit::Ends(validity.ends)) } else { Ok(()) }
+}
+
+/// Whether a server can present a pair that a user keeps: it reads keys of more kinds than are made here.
+pub fn can_be_presented(pem: &str, key: &str) -> Result<(), Unfit> {
+    let chain = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>();
+    let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or(Unfit::Unreadable)?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| Unfit::Key)?;
+    match CertifiedKey::from_der(chain, key, &ring::default_provider()) {
+        Ok(_) => Ok(()),
+        Err(rustls::Error::InconsistentKeys(_)) => Err(Unfit::Mismatch),
+        Err(_) => Err(Unfit::Key),
+    }
 }
 
 /// Whether `key` is the private key of the certificate.
@@ -235,6 +257,19 @@ mod tests {
         assert!(
             serves(&leaf, Some("alice.example.com"), now() + SignedDuration::from_hours(24 * 91)).is_err()
         );
+    }
+
+    #[test]
+    fn a_users_key_must_be_one_and_the_certificates_own() {
+        let authority = Authority::generate(now()).expect("an authority");
+        let [leaf, other] =
+            [(); 2].map(|()| authority.issue(&names(&["alice"]), now()).expect("a certificate"));
+        assert_eq!(can_be_presented(&leaf.certificate, &leaf.key), Ok(()));
+        assert_eq!(can_be_presented(&leaf.certificate, &other.key), Err(Unfit::Mismatch));
+        for key in ["", "hello", &leaf.certificate, &leaf.key[..leaf.key.len() / 2]] {
+            assert_eq!(can_be_presented(&leaf.certificate, key), Err(Unfit::Key), "{key}");
+        }
+        assert_eq!(can_be_presented("hello", &leaf.key), Err(Unfit::Unreadable));
     }
 
     #[test]

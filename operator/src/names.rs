@@ -15,6 +15,8 @@ pub const MEMORY_MANAGER: &str = "atsign-operator/memory";
 pub const MANAGED_BY: &str = "atsign-operator";
 /// That selector.
 pub const MANAGED: &str = "app.kubernetes.io/managed-by=atsign-operator";
+/// And of everything else.
+pub const OF_OTHERS: &str = "app.kubernetes.io/managed-by!=atsign-operator";
 /// The label of what an object is.
 pub const NAME: &str = "app.kubernetes.io/name";
 /// Its value on everything of a server.

@@ -75,7 +75,7 @@ pub struct Flags {
     /// clientCertificateRequired]
     #[arg(long, value_name = "BOOL")]
     pub client_certificate_required: Option<String>,
-    /// Directory with limits.json, read again when it changes
+    /// Directory with limits.json and host, read again when they change
     #[arg(long, value_name = "DIR")]
     pub limits_dir: Option<String>,
     /// Memory that the server may use, such as 6Mi [default: the limit of its control group]

@@ -172,8 +172,9 @@ async fn serve(options: &Options, logs: &Logs) -> Result<Exit, Exit> {
     // Alive from here on, also while somebody else holds the store.
     let admin_listener = bind(options.admin_listen).await?;
     tokio::spawn(admin::serve(admin_listener, Arc::clone(&admin)));
+    let host = options.limits_dir.as_ref().map(|directory| directory.join("host"));
     let certificates =
-        Certificates::load(options.tls_cert.clone(), options.tls_key.clone()).map_err(|error| {
+        Certificates::load(options.tls_cert.clone(), options.tls_key.clone(), host).map_err(|error| {
             tracing::error!(%error, "the certificate cannot be used");
             Exit::Configuration
         })?;

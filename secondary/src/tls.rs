@@ -3,10 +3,12 @@
 //! Memory: sessions are resumed by tickets, which the clients keep and this server only encrypts, so a closed connection
 //! leaves nothing behind. An open one may hold [`SEND_BUFFER`] bytes that wait for a slow reader, and one record of 16 KiB that came in.
 
+mod replacing;
+
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use atsign_protocol::Millis;
 use rustls::client::danger::HandshakeSignatureValid;
@@ -20,6 +22,8 @@ use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureSc
 use tokio::time::Instant;
 
 use crate::web;
+use replacing::Candidate;
+pub use replacing::Worse;
 
 /// Bytes of TLS records that may wait to be sent on one connection: a full record and what it costs to encrypt it.
 pub const SEND_BUFFER: usize = 17 * 1024;
@@ -41,6 +45,8 @@ const MAX_CLIENT_CHAIN: usize = 12 * 1024;
 pub struct Certificates {
     certificate: PathBuf,
     key: PathBuf,
+    /// The file with the host that clients come to.
+    host: Option<PathBuf>,
     current: Mutex<Current>,
 }
 
@@ -71,19 +77,23 @@ pub enum TlsError {
     /// Certificate and key do not belong together, or the key is of an unknown kind.
     #[error("certificate and key cannot be used: {0}")]
     Unusable(#[from] rustls::Error),
+    /// Clients would refuse it.
+    #[error(transparent)]
+    Worse(#[from] Worse),
 }
 
 impl Certificates {
-    /// Reads both files.
-    pub fn load(certificate: PathBuf, key: PathBuf) -> Result<Self, TlsError> {
-        let seen = Stamps::of(&certificate, &key);
+    /// Reads both files. Where `host` is a file that names the host that clients come to, later pairs must too.
+    pub fn load(certificate: PathBuf, key: PathBuf, host: Option<PathBuf>) -> Result<Self, TlsError> {
+        let seen = Stamps::of(&certificate, &key, host.as_deref());
         let (config, pair, not_after) = read(&certificate, &key)?;
         let current = Mutex::new(Current { config, pair, not_after, seen, looked: Instant::now() });
-        Ok(Self { certificate, key, current })
+        Ok(Self { certificate, key, host, current })
     }
 
     /// The settings for the next connection. Looks at the files if the last look was two seconds ago; open
-    /// connections are not touched, and a pair that cannot be served leaves the old one in place.
+    /// connections are not touched, and a pair that cannot be served, or that clients would refuse, leaves the old one in
+    /// place.
     pub fn server_config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.look().config)
     }
@@ -116,10 +126,10 @@ impl Certificates {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.looked.elapsed() >= pause {
             current.looked = Instant::now();
-            let seen = Stamps::of(&self.certificate, &self.key);
+            let seen = Stamps::of(&self.certificate, &self.key, self.host.as_deref());
             if seen != current.seen {
                 current.seen = seen;
-                match read(&self.certificate, &self.key) {
+                match self.read_better(&current) {
                     Ok((config, pair, not_after)) => {
                         tracing::info!(not_after, "presenting the new certificate");
                         (current.config, current.pair, current.not_after) = (config, pair, not_after);
@@ -130,22 +140,37 @@ impl Certificates {
         }
         current
     }
+
+    fn read_better(&self, current: &Current) -> Result<Read, TlsError> {
+        let read = read(&self.certificate, &self.key)?;
+        let host = self.host.as_deref().and_then(|file| std::fs::read_to_string(file).ok());
+        let host = host.as_deref().map(str::trim).filter(|host| !host.is_empty());
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        if let (Some(old), Some(new)) = (current.pair.cert.first(), read.1.cert.first()) {
+            let old = Candidate { leaf: old, not_after: current.not_after };
+            let new = Candidate { leaf: new, not_after: read.2 };
+            replacing::may_replace(old, new, host, i64::try_from(now).unwrap_or(i64::MAX))?;
+        }
+        Ok(read)
+    }
 }
 
 /// What tells that a file is another one than before. Kubernetes swaps a symlink above it, so the inode changes.
 #[derive(Debug, PartialEq, Eq)]
-struct Stamps([Option<(u64, u64, i64, i64)>; 2]);
+struct Stamps([Option<(u64, u64, i64, i64)>; 3]);
 
 impl Stamps {
-    fn of(certificate: &Path, key: &Path) -> Self {
-        Self([certificate, key].map(|path| {
-            let metadata = std::fs::metadata(path).ok()?;
+    fn of(certificate: &Path, key: &Path, host: Option<&Path>) -> Self {
+        Self([Some(certificate), Some(key), host].map(|path| {
+            let metadata = std::fs::metadata(path?).ok()?;
             Some((metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec()))
         }))
     }
 
     fn modified(&self) -> [Option<Millis>; 2] {
-        self.0.map(|stamp| stamp.map(|(_, _, seconds, nanos)| seconds * 1000 + nanos / 1_000_000))
+        let [certificate, key, _] =
+            self.0.map(|stamp| stamp.map(|(_, _, seconds, nanos)| seconds * 1000 + nanos / 1_000_000));
+        [certificate, key]
     }
 }
 
@@ -278,7 +303,7 @@ mod tests {
     async fn a_new_pair_is_presented_two_seconds_later_at_most() {
         let folder = tempfile::tempdir().expect("a folder");
         let (certificate, key) = write_pair(folder.path(), 2040);
-        let certificates = Certificates::load(certificate, key).expect("a pair");
+        let certificates = Certificates::load(certificate, key, None).expect("a pair");
         let before = certificates.server_config();
         write_pair(folder.path(), 2041);
         assert_eq!(year(&certificates), "2040", "files are not looked at all the time");
@@ -296,7 +321,8 @@ mod tests {
         }
         let data = folder.path().join("..data");
         std::os::unix::fs::symlink("one", &data).expect("a link");
-        let certificates = Certificates::load(data.join("tls.crt"), data.join("tls.key")).expect("a pair");
+        let certificates =
+            Certificates::load(data.join("tls.crt"), data.join("tls.key"), None).expect("a pair");
         std::os::unix::fs::symlink("two", folder.path().join("..new")).expect("a link");
         std::fs::rename(folder.path().join("..new"), &data).expect("swapped");
         tokio::time::advance(LOOK_EVERY).await;
@@ -307,7 +333,7 @@ mod tests {
     async fn a_bad_pair_leaves_the_old_one_until_a_good_one_comes() {
         let folder = tempfile::tempdir().expect("a folder");
         let (certificate, key) = write_pair(folder.path(), 2040);
-        let certificates = Certificates::load(certificate, key.clone()).expect("a pair");
+        let certificates = Certificates::load(certificate, key.clone(), None).expect("a pair");
         let other = rcgen::KeyPair::generate().expect("a key").serialize_pem();
         for bad in [other.as_str(), "no key", ""] {
             std::fs::write(&key, bad).expect("written");
@@ -319,14 +345,35 @@ mod tests {
         assert_eq!(year(&certificates), "2042");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_pair_that_clients_would_refuse_waits_for_its_host() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (certificate, key) = write_pair(folder.path(), 2040);
+        let host = folder.path().join("host");
+        std::fs::write(&host, "localhost\n").expect("written");
+        let certificates =
+            Certificates::load(certificate.clone(), key.clone(), Some(host.clone())).expect("a pair");
+        write_pair(folder.path(), 2020);
+        tokio::time::advance(LOOK_EVERY).await;
+        assert_eq!(year(&certificates), "2040", "it has ended");
+        let other = rcgen::generate_simple_self_signed(["elsewhere".to_owned()]).expect("a certificate");
+        std::fs::write(&certificate, other.cert.pem()).expect("written");
+        std::fs::write(&key, other.signing_key.serialize_pem()).expect("written");
+        tokio::time::advance(LOOK_EVERY).await;
+        assert_eq!(year(&certificates), "2040", "it is for others");
+        std::fs::write(&host, "elsewhere").expect("written");
+        tokio::time::advance(LOOK_EVERY).await;
+        assert_ne!(year(&certificates), "2040", "now it is for whom clients look");
+    }
+
     #[test]
     fn what_cannot_be_served_is_said_with_the_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let (certificate, key) = write_pair(folder.path(), 2040);
-        let missing = Certificates::load(folder.path().join("none"), key.clone()).expect_err("no file");
+        let missing = Certificates::load(folder.path().join("none"), key.clone(), None).expect_err("no file");
         assert!(missing.to_string().contains("none"), "{missing}");
         std::fs::write(&certificate, "no certificate").expect("written");
-        let empty = Certificates::load(certificate, key).expect_err("no certificate");
+        let empty = Certificates::load(certificate, key, None).expect_err("no certificate");
         assert!(empty.to_string().contains("tls.crt"), "{empty}");
     }
 }

@@ -37,7 +37,8 @@ pub(super) fn tls(
     let Some(name) = kept else { return Ok(Source::Generated(names::tls(&at_sign.name_any()))) };
     let secret = observed.tls.as_ref().ok_or_else(|| Error::CertificateNotFound(name.clone()))?;
     let certificate = text(secret, "tls.crt").unwrap_or_default();
-    match leaf::serves(&certificate, host, now) {
+    let key = text(secret, "tls.key").unwrap_or_default();
+    match leaf::serves(&certificate, host, now).and_then(|()| leaf::can_be_presented(&certificate, &key)) {
         Ok(()) => Ok(Source::Kept(name)),
         Err(why) => Err(Error::CertificateInvalid {
             secret: name,

@@ -187,7 +187,7 @@ impl Fixture {
         let (certificate, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
         std::fs::write(&certificate, made.cert.pem()).expect("written");
         std::fs::write(&key, made.signing_key.serialize_pem()).expect("written");
-        let certificates = Certificates::load(certificate, key).expect("a pair");
+        let certificates = Certificates::load(certificate, key, None).expect("a pair");
         let store = Memory::default();
         store.records.lock().expect("records").insert(
             key::CRAM_SECRET.to_owned(),
