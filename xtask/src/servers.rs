@@ -124,7 +124,6 @@ pub(crate) fn import(cluster: &Cluster, images: &[Built]) -> Result<()> {
     images.iter().try_for_each(|image| node::import(cluster, &image.archive, &image.tag))
 }
 
-/// The machine's own target; glibc, because that is what a Debian machine compiles for without more packages.
 /// Builds the secondary server as the tests use it, quickly, and returns the program.
 ///
 /// # Errors
@@ -140,6 +139,23 @@ pub(crate) fn build_secondary_for_tests() -> Result<PathBuf> {
     Ok(target_folder()?.join("debug").join(package))
 }
 
+/// Builds this program optimised, and returns its file: clients that are measured with a server share its processors.
+///
+/// # Errors
+/// It does not compile.
+pub(crate) fn build_clients() -> Result<PathBuf> {
+    step("clients", "compiling the benchmarks (optimised)", || {
+        let built = cargo()
+            .args(["build", "--quiet", "--release", "--package", "xtask"])
+            .status()
+            .context("running cargo")?;
+        ensure!(built.success(), "the benchmarks do not compile: see above");
+        Ok(())
+    })?;
+    Ok(target_folder()?.join("release/xtask"))
+}
+
+/// The machine's own target; glibc, because that is what a Debian machine compiles for without more packages.
 fn host_target() -> Result<String> {
     let version = Command::new("rustc").arg("-vV").output().context("running rustc")?;
     let version = String::from_utf8_lossy(&version.stdout).into_owned();

@@ -110,7 +110,7 @@ fn again(options: &Options) -> Result<ExitCode> {
             command.args(["bench", "--built"]).args(words).env("ATSIGN_BIN_DIR", &folder).status()?;
         Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     };
-    let own = host::own_program()?;
+    let own = servers::build_clients()?;
     if !chosen.iter().any(|one| one.needs_cluster()) {
         return measure(Command::new(own));
     }
