@@ -222,8 +222,9 @@ fn the_doctor_says_what_is_wrong_and_what_to_do() {
 fn the_documentation_shows_what_is_printed() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = std::fs::read_to_string(folder.join("../docs/kubectl.md")).unwrap();
-    for name in ["status-ready.txt", "status-crash.txt", "list.txt", "top.txt", "tier.txt", "doctor.txt"] {
-        let shown = std::fs::read_to_string(folder.join("tests/golden").join(name)).unwrap();
+    let shown = ["status-ready", "status-crash", "list", "top", "tier", "doctor", "restore"];
+    for name in shown.map(|name| format!("{name}.txt")) {
+        let shown = std::fs::read_to_string(folder.join("tests/golden").join(&name)).unwrap();
         assert!(page.contains(shown.trim_end()), "docs/kubectl.md does not show golden/{name} as it is");
     }
 }
