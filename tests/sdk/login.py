@@ -1,6 +1,8 @@
-"""The official Python SDK, unmodified, with the keys files of `cargo xtask local`: two atSigns log in and are used.
+"""The official Python SDK, unmodified, with keys files that are there: atSigns log in and are used.
 
-    login.py DIRECTORY_HOST DIRECTORY_PORT
+    login.py DIRECTORY_HOST DIRECTORY_PORT [ATSIGN ...]
+
+Where no atSign is named, they are those of `cargo xtask local`: @alice and @bob.
 
 SSL_CERT_FILE names the local CA, $HOME/.atsign/keys has the keys files. Run again, it finds what it wrote.
 Ends with the line `ok` or with the exception that the SDK raised.
@@ -16,8 +18,8 @@ from at_client.exception.atexception import AtException
 
 
 def main() -> None:
-    host, port = sys.argv[1:]
-    for name in ("@alice", "@bob"):
+    host, port, *names = sys.argv[1:]
+    for name in names or ("@alice", "@bob"):
         at_sign = AtSign(name)
         client = AtClient(at_sign, root_address=Address(host, int(port)))
         try:

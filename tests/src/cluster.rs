@@ -5,6 +5,7 @@
 
 pub mod certificates;
 pub mod gateway;
+pub mod house;
 pub mod memory;
 pub mod sdk;
 

@@ -80,8 +80,13 @@ impl Credentials {
 
     /// Writes a new certificate for [`HOST`] and its key, each by rename, as a mounted Secret changes.
     pub(crate) fn write_pair(&self, folder: &Path) -> Result<()> {
+        self.write_pair_for(HOST, folder)
+    }
+
+    /// The same for another host.
+    pub(crate) fn write_pair_for(&self, host: &str, folder: &Path) -> Result<()> {
         let key = KeyPair::generate()?;
-        let certificate = CertificateParams::new([HOST.to_owned()])?.signed_by(&key, &self.issuer)?;
+        let certificate = CertificateParams::new([host.to_owned()])?.signed_by(&key, &self.issuer)?;
         for (name, pem) in [("tls.crt", certificate.pem()), ("tls.key", key.serialize_pem())] {
             std::fs::write(folder.join("new"), pem)?;
             std::fs::rename(folder.join("new"), folder.join(name))?;

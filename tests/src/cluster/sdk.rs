@@ -9,16 +9,28 @@ use super::{Namespace, directory_host, operator_ca, repository};
 
 /// Runs a script of `tests/sdk` with a home of its own, and expects `ok`.
 pub fn sdk(script: &str, home: &Path, arguments: &[&str]) -> Result<()> {
+    let ca = home.join("ca.crt");
+    std::fs::write(&ca, operator_ca()?)?;
+    sdk_of(Command::new, &ca, (&directory_host(), "64"), script, home, arguments)
+}
+
+/// The same for somebody who starts it as `start` says, trusts other authorities and asks another directory.
+pub fn sdk_of(
+    start: impl FnOnce(PathBuf) -> Command,
+    trusted: &Path,
+    (directory, port): (&str, &str),
+    script: &str,
+    home: &Path,
+    arguments: &[&str],
+) -> Result<()> {
     let python = PathBuf::from(
         std::env::var("ATSIGN_PYTHON").context("ATSIGN_PYTHON: run this by `cargo xtask test`")?,
     );
-    let ca = home.join("ca.crt");
-    std::fs::write(&ca, operator_ca()?)?;
-    let output = Command::new(python)
+    let output = start(python)
         .arg(repository().join("tests/sdk").join(script))
-        .args([directory_host().as_str(), "64"])
+        .args([directory, port])
         .args(arguments)
-        .env("SSL_CERT_FILE", &ca)
+        .env("SSL_CERT_FILE", trusted)
         .env("HOME", home)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .output()?;

@@ -68,7 +68,7 @@ enum Suite {
     Chart,
     /// Tests in a real cluster (targets `cluster_…`)
     Cluster,
-    /// The official SDK, with `cargo xtask local` and in a real cluster (target `cluster_sdk`)
+    /// The official SDK, with `cargo xtask local`, in a real cluster and from outside a house (`cluster_sdk`, `cluster_house`)
     Sdk,
     /// Beside the real node one that the KWOK controller plays (target `cluster_kwok`)
     Kwok,
@@ -97,7 +97,7 @@ impl Suite {
     fn of(target: &str) -> Self {
         match target {
             "cluster_api" => Self::Api,
-            "cluster_sdk" => Self::Sdk,
+            "cluster_sdk" | "cluster_house" => Self::Sdk,
             "cluster_kwok" => Self::Kwok,
             "cluster_gateway" => Self::Gateway,
             "cluster_cert_manager" => Self::CertManager,
