@@ -18,19 +18,21 @@ const SOON: Duration = Duration::from_secs(20);
 const PORT: u16 = 30064;
 
 /// As `ExternalDNS` does: makes the record of the name that a Service's annotations give, with the address that they give.
-fn follow(namespace: &Namespace, house: &House) -> Result<String> {
-    let service = namespace.get("service", "alice")?;
-    let annotation = |name: &str| {
-        let value = &service["metadata"]["annotations"][format!("external-dns.alpha.kubernetes.io/{name}")];
-        value
-            .as_str()
-            .map(str::to_owned)
-            .with_context(|| format!("no annotation {name}: {}", service["metadata"]))
-    };
-    let (name, target) = (annotation("hostname")?, annotation("target")?);
-    ensure!(annotation("ttl")? == "60", "a record that changes lives a minute");
-    house.records(&[(&name, &target)])?;
-    Ok(target)
+/// Returns once the world knows `wanted`.
+fn follow(namespace: &Namespace, house: &House, wanted: &str) -> Result<()> {
+    eventually("the record follows", SOON, || {
+        let service = namespace.get("service", "alice")?;
+        let annotation = |name: &str| {
+            let annotations = &service["metadata"]["annotations"];
+            let value = annotations[format!("external-dns.alpha.kubernetes.io/{name}")].as_str();
+            value.with_context(|| format!("no annotation {name}: {annotations}"))
+        };
+        ensure!(annotation("ttl")? == "60", "a record that changes lives a minute");
+        house.records(&[(annotation("hostname")?, annotation("target")?)])?;
+        let found = house.resolved("alice.example.com")?;
+        ensure!(found == wanted, "it is {found:?}");
+        Ok(())
+    })
 }
 
 /// The SDK on a phone without Wi-Fi.
@@ -45,16 +47,15 @@ fn certificate() -> Result<Vec<u8>> {
 
 #[test]
 fn an_atsign_at_home_is_reached_from_the_world_and_from_the_sofa_and_follows_its_address() -> Result<()> {
-    let mut house = House::new(Ipv4Addr::new(203, 0, 113, 7), PORT)?;
+    let address = format!("alice.example.com:{PORT}");
+    let mut house = House::new(Ipv4Addr::new(203, 0, 113, 7), PORT, ("alice", &address))?;
     let namespace = Namespace::new("house")?;
     namespace.apply_file("examples/self-host/alice.yaml")?;
     namespace.wait_for("alice", "Ready", "True")?;
     namespace.apply_file("examples/self-host/external-dns.yaml")?;
-    eventually("the record is made", SOON, || follow(&namespace, &house))?;
+    follow(&namespace, &house, "203.0.113.7")?;
     let alice = namespace.wait_for("alice", "Ready", "True")?;
-    let address = alice["status"]["address"].as_str().context("an address")?;
-    assert_eq!(address, format!("alice.example.com:{PORT}"));
-    house.register("alice", address)?;
+    assert_eq!(alice["status"]["address"], address);
 
     // From the world: the record, the port that the router forwards, the node's port, the certificate for the name.
     let home = tempfile::tempdir()?;
@@ -73,13 +74,8 @@ fn an_atsign_at_home_is_reached_from_the_world_and_from_the_sofa_and_follows_its
     let target = json!({"external-dns.alpha.kubernetes.io/target": "203.0.113.8"});
     let patch = json!({"spec": {"expose": {"annotations": target}}}).to_string();
     namespace.kubectl(&["patch", "atsign", "alice", "--type", "merge", "-p", &patch])?;
-    eventually("the record follows", SOON, || {
-        let target = follow(&namespace, &house)?;
-        ensure!(target == "203.0.113.8", "it is {target}");
-        Ok(())
-    })?;
-    let again = || sdk_outside(&house, "login.py", home.path(), &["@alice"]);
-    eventually("the world finds her again", SOON, again)?;
+    follow(&namespace, &house, "203.0.113.8")?;
+    sdk_outside(&house, "login.py", home.path(), &["@alice"])?;
     let alice = namespace.wait_for("alice", "Ready", "True")?;
     assert_eq!(alice["status"]["address"], address);
     let after = (namespace.pod("alice")?["metadata"]["uid"].clone(), certificate()?);

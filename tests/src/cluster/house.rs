@@ -70,8 +70,9 @@ pub struct House {
 }
 
 impl House {
-    /// A router whose provider gave it an address, and which forwards a port of it to the same port of the machine.
-    pub fn new(outside: Ipv4Addr, port: u16) -> Result<Self> {
+    /// A router whose provider gave it an address, and which forwards a port of it to the same port of the machine. The
+    /// world's directory was told once where the atSign is.
+    pub fn new(outside: Ipv4Addr, port: u16, (name, address): (&str, &str)) -> Result<Self> {
         let (router, world, folder) = (Space::new()?, Space::new()?, tempfile::tempdir()?);
         let mut house = Self { router, world, servers: Vec::new(), folder, outside };
         house.lay_cables()?;
@@ -87,7 +88,7 @@ impl House {
         )?;
         run(house.router.command("nft").arg("-f").arg(house.file("nat")))?;
         house.serve_names()?;
-        house.serve_addresses()?;
+        house.serve_addresses(name, address)?;
         Ok(house)
     }
 
@@ -123,12 +124,12 @@ impl House {
         self.start(command)
     }
 
-    /// The world's directory, which was told an address once.
-    fn serve_addresses(&mut self) -> Result<()> {
+    /// The world's directory.
+    fn serve_addresses(&mut self, name: &str, address: &str) -> Result<()> {
         let credentials = Credentials::new()?;
         credentials.write_pair_for(DIRECTORY.0, self.folder.path())?;
         self.write("ca.crt", &format!("{}\n{}", operator_ca()?, credentials.authority()))?;
-        self.write("addresses", "")?;
+        self.write("addresses", &format!("{name} {address}\n"))?;
         let mut command = self.server(binary("atsign-directory")?);
         command.args(["--listen", &format!("{STRANGER}:{}", DIRECTORY.1)]);
         for (flag, file) in [("--tls-cert", "tls.crt"), ("--tls-key", "tls.key"), ("--file", "addresses")] {
@@ -149,11 +150,6 @@ impl House {
         let started = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn();
         self.servers.push(started.with_context(|| format!("{command:?}"))?);
         Ok(())
-    }
-
-    /// What the registrar's pages do: the directory gives this address from now on.
-    pub fn register(&self, name: &str, address: &str) -> Result<()> {
-        self.write("addresses", &format!("{name} {address}\n"))
     }
 
     /// Certificates that somebody out there trusts: the file.
@@ -184,6 +180,13 @@ impl House {
         let all = records.iter().chain(&[(DIRECTORY.0, STRANGER)]);
         let lines = all.map(|(name, address)| format!("{address} {name}"));
         self.write("records", &lines.collect::<Vec<_>>().join("\n"))
+    }
+
+    /// The address that somebody out there finds for a name.
+    pub fn resolved(&self, name: &str) -> Result<String> {
+        let found = self.outside("getent").args(["ahostsv4", name]).output()?;
+        let found = String::from_utf8_lossy(&found.stdout).into_owned();
+        Ok(found.split(' ').next().unwrap_or_default().to_owned())
     }
 
     /// A command of somebody out there, who asks the world's DNS. The resolv.conf is nobody else's, in a mount namespace
