@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::network::{NODE_IP, SERVICE_CIDR};
+use super::pki::FRONT_PROXY;
 use super::process::{self, Process};
 use super::state::Cluster;
 use super::{kubectl, wait_for_log};
@@ -39,6 +40,7 @@ fn etcd(cluster: &Cluster) -> Process {
 
 fn api_server(cluster: &Cluster) -> Process {
     let pki = |file: &str| cluster.pki().join(file).display().to_string();
+    let front_proxy = |file: &str| cluster.front_proxy().join(file).display().to_string();
     Process::new("kube-apiserver", cluster.bin().join("kube-apiserver"))
         .arg("--etcd-servers=http://127.0.0.1:2379")
         .arg(format!("--advertise-address={NODE_IP}"))
@@ -56,6 +58,14 @@ fn api_server(cluster: &Cluster) -> Process {
         .arg(format!("--kubelet-client-certificate={}", pki("apiserver-kubelet.crt")))
         .arg(format!("--kubelet-client-key={}", pki("apiserver-kubelet.key")))
         .arg("--kubelet-preferred-address-types=InternalIP")
+        // Who serves another API beside this one, such as metrics-server, is told who asks.
+        .arg(format!("--proxy-client-cert-file={}", front_proxy("client.crt")))
+        .arg(format!("--proxy-client-key-file={}", front_proxy("client.key")))
+        .arg(format!("--requestheader-client-ca-file={}", front_proxy("ca.crt")))
+        .arg(format!("--requestheader-allowed-names={FRONT_PROXY}"))
+        .arg("--requestheader-username-headers=X-Remote-User")
+        .arg("--requestheader-group-headers=X-Remote-Group")
+        .arg("--requestheader-extra-headers-prefix=X-Remote-Extra-")
         .arg("--allow-privileged")
 }
 

@@ -28,33 +28,34 @@ const SUBJECTS: [(&str, &str, Option<&str>); 7] = [
     ("kubelet", "system:node:node1", Some("system:nodes")),
 ];
 
-/// Makes keys and certificates, all or none, unless they are there.
+/// The name by which the API server makes itself known to those whom it hands requests on to.
+pub(crate) const FRONT_PROXY: &str = "front-proxy-client";
+
+/// Makes keys and certificates unless they are there.
 ///
 /// # Errors
 /// They cannot be written.
 pub(crate) fn ensure(cluster: &Cluster) -> Result<()> {
-    let pki = cluster.pki();
-    if pki.exists() {
+    whole(&cluster.pki(), write_all)?;
+    // A cluster of an earlier version has the others already.
+    whole(&cluster.front_proxy(), write_front_proxy)
+}
+
+/// A folder with all that `write` puts there, or none.
+fn whole(folder: &Path, write: fn(&Path) -> Result<()>) -> Result<()> {
+    if folder.exists() {
         return Ok(());
     }
-    let partial = pki.with_extension("partial");
+    let partial = folder.with_extension("partial");
     let _ = fs::remove_dir_all(&partial);
     fs::create_dir_all(&partial)?;
-    write_all(&partial)?;
-    fs::rename(&partial, &pki).with_context(|| format!("writing {}", pki.display()))
+    write(&partial)?;
+    fs::rename(&partial, folder).with_context(|| format!("writing {}", folder.display()))
 }
 
 /// The certificates take rcgen's default lifetime, which never ends: the cluster's own life is short.
 fn write_all(folder: &Path) -> Result<()> {
-    let mut authority = CertificateParams::new(Vec::new())?;
-    authority.distinguished_name.push(DnType::CommonName, "atsign cluster CA");
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let key = KeyPair::generate()?;
-    let ca = authority.self_signed(&key)?.pem();
-    fs::write(folder.join("ca.crt"), &ca)?;
-    write_key(&folder.join("ca.key"), &key)?;
-    let issuer = Issuer::new(authority, key);
+    let (ca, issuer) = authority(folder, "atsign cluster CA")?;
 
     for (file, name, group) in SUBJECTS {
         let key = KeyPair::generate()?;
@@ -69,6 +70,28 @@ fn write_all(folder: &Path) -> Result<()> {
     write_key(&folder.join("service-accounts.key"), &accounts)?;
     fs::write(folder.join("service-accounts.pub"), accounts.public_key_pem())?;
     Ok(())
+}
+
+/// An authority of its own, so that nobody whom the cluster's signed can speak in a user's name.
+fn write_front_proxy(folder: &Path) -> Result<()> {
+    let (_, issuer) = authority(folder, "atsign cluster front proxy CA")?;
+    let key = KeyPair::generate()?;
+    let certificate = subject(FRONT_PROXY, None)?.signed_by(&key, &issuer)?.pem();
+    fs::write(folder.join("client.crt"), certificate)?;
+    write_key(&folder.join("client.key"), &key)
+}
+
+/// Writes an authority's certificate and key, and returns it with the certificate, PEM.
+fn authority(folder: &Path, name: &str) -> Result<(String, Issuer<'static, KeyPair>)> {
+    let mut authority = CertificateParams::new(Vec::new())?;
+    authority.distinguished_name.push(DnType::CommonName, name);
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let key = KeyPair::generate()?;
+    let ca = authority.self_signed(&key)?.pem();
+    fs::write(folder.join("ca.crt"), &ca)?;
+    write_key(&folder.join("ca.key"), &key)?;
+    Ok((ca, Issuer::new(authority, key)))
 }
 
 /// Everybody may serve under the node's names: API server and kubelet do, for the others it is without meaning.

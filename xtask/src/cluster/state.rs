@@ -75,6 +75,11 @@ impl Cluster {
         self.state().join("pki")
     }
 
+    /// What the API server shows to those whom it hands requests on to, and who signed it.
+    pub(crate) fn front_proxy(&self) -> PathBuf {
+        self.pki().join("front-proxy")
+    }
+
     /// A kubeconfig of the administrator, for use inside the cluster's network.
     pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.pki().join("admin.conf")

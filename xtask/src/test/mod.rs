@@ -9,6 +9,7 @@ mod hello;
 mod kernel_nfs;
 mod kwok;
 mod local;
+mod metrics_server;
 mod sdk;
 
 use std::path::{Path, PathBuf};
@@ -76,6 +77,8 @@ enum Suite {
     Gateway,
     /// With cert-manager, whose issuers sign (target `cluster_cert_manager`)
     CertManager,
+    /// With metrics-server, which measures servers of other images (target `cluster_metrics_server`)
+    MetricsServer,
     /// Every fuzz target for a short time; needs a nightly toolchain
     Fuzz,
     /// One writer on the kernel's own NFS, in a guest of user-mode-linux
@@ -89,7 +92,13 @@ impl Suite {
     fn is_special(self) -> bool {
         matches!(
             self,
-            Self::Kwok | Self::Gateway | Self::CertManager | Self::Fuzz | Self::KernelNfs | Self::CgroupV2
+            Self::Kwok
+                | Self::Gateway
+                | Self::CertManager
+                | Self::MetricsServer
+                | Self::Fuzz
+                | Self::KernelNfs
+                | Self::CgroupV2
         )
     }
 
@@ -101,6 +110,7 @@ impl Suite {
             "cluster_kwok" => Self::Kwok,
             "cluster_gateway" => Self::Gateway,
             "cluster_cert_manager" => Self::CertManager,
+            "cluster_metrics_server" => Self::MetricsServer,
             "chart" => Self::Chart,
             _ if target.starts_with("cluster_") => Self::Cluster,
             _ => Self::Unit,
@@ -113,7 +123,10 @@ impl Suite {
     }
 
     fn needs_cluster(self) -> bool {
-        matches!(self, Self::Cluster | Self::Sdk | Self::Kwok | Self::Gateway | Self::CertManager)
+        matches!(
+            self,
+            Self::Cluster | Self::Sdk | Self::Kwok | Self::Gateway | Self::CertManager | Self::MetricsServer
+        )
     }
 
     fn name(self) -> String {
@@ -273,6 +286,7 @@ fn run_binaries(options: &Options, suites: &[Suite], cluster: &Cluster, report: 
             Suite::Kwok => kwok::start(cluster)?,
             Suite::Gateway => gateway::start(cluster)?,
             Suite::CertManager => cert_manager::start(cluster)?,
+            Suite::MetricsServer => metrics_server::start(cluster)?,
             _ => {}
         }
         if matches!(suite, Suite::Sdk | Suite::Gateway) {

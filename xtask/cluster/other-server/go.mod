@@ -1,0 +1,3 @@
+module atsign.dev/other-server
+
+go 1.25.0
