@@ -153,8 +153,14 @@ async fn many_servers_are_kept_by_one_operator_that_rests_when_they_do() {
     futures::stream::iter(made).buffer_unordered(8).count().await;
     let started =
         until("all run", patience, async || count(&world, |it| is_at(it, "6Mi")).await == servers).await;
-    // What the last status writes wake.
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    // Their memory is kept before the last of them is Ready: what is still to be written is no rest.
+    let mut written = operator.writes();
+    until("nothing is written any more", patience, async || {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let before = std::mem::replace(&mut written, operator.writes());
+        written - before < 0.5
+    })
+    .await;
 
     let before = (operator.seconds(), operator.metric("atsign_operator_usage_requests_total"));
     let (writes, reads) = (operator.writes(), operator.metric("atsign_operator_api_reads_total"));

@@ -73,14 +73,9 @@ impl Tool {
     /// The module's folder cannot be read.
     pub(crate) fn folder(&self, cache: &Path) -> Result<PathBuf> {
         let source = self.source();
-        let mut files: Vec<_> = fs::read_dir(&source)
-            .with_context(|| format!("reading {}", source.display()))?
-            .map(|entry| Ok(entry?.path()))
-            .collect::<Result<_>>()?;
-        files.sort();
         let mut hash = Sha256::new();
-        for file in files.iter().filter(|file| file.is_file()) {
-            hash.update(file.file_name().unwrap_or_default().as_encoded_bytes());
+        for file in files_below(&source).with_context(|| format!("reading {}", source.display()))? {
+            hash.update(file.strip_prefix(&source).unwrap_or(&file).as_os_str().as_encoded_bytes());
             hash.update(fs::read(file)?);
         }
         for word in self.packages.iter().chain(self.variables) {
@@ -182,6 +177,22 @@ pub(crate) fn prepare(cluster: &Cluster) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// All files of a folder, and of those in it, in order.
+fn files_below(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut entries: Vec<_> =
+        fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
+    entries.sort();
+    let mut files = Vec::new();
+    for entry in entries {
+        if entry.is_dir() {
+            files.extend(files_below(&entry)?);
+        } else {
+            files.push(entry);
+        }
+    }
+    Ok(files)
 }
 
 /// Enough of a hash to tell two versions apart.
