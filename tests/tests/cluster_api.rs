@@ -66,8 +66,13 @@ fn the_examples_are_accepted(server: &ApiServer) -> Result<()> {
             if path.is_dir() || path.ends_with("values.yaml") {
                 continue;
             }
-            let file = path.to_str().context("an example's name is UTF-8")?;
-            server.kubectl_ok(&["create", "--dry-run=server", "-f", file], "")?;
+            let example = std::fs::read_to_string(&path)?;
+            // This API server has no Gateways; the suite `gateway` applies the whole file.
+            let is_ours = |object: &&str| !object.contains("apiVersion: gateway.networking.k8s.io/");
+            let objects: Vec<_> = example.split("\n---\n").filter(is_ours).collect();
+            server
+                .kubectl_ok(&["create", "--dry-run=server", "-f", "-"], &objects.join("\n---\n"))
+                .with_context(|| path.display().to_string())?;
         }
     }
     Ok(())
