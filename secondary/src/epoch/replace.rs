@@ -13,7 +13,7 @@ use super::fence::Reading;
 use super::files::{Identity, data_name};
 use super::holding::Holding;
 use super::lease::{Sign, Watch};
-use super::takeover::{Claimant, Contents, TakeoverError, renew_while, unix_seconds};
+use super::takeover::{Claimant, Contents, TakeoverError, renew_while};
 use super::volume::Volume as _;
 
 /// Why the store was not replaced.
@@ -58,7 +58,7 @@ impl<C: Contents> Claimant<C> {
             holder: self.holder.clone(),
             at_sign: self.at_sign.clone(),
             data: data.clone(),
-            since: unix_seconds(),
+            since: self.files.volume().unix_seconds(),
         };
         let Some(mut epoch) = self.files.claim(own, &identity)? else { return Err(in_use()) };
         let mut fence = self.files.fence(own)?;

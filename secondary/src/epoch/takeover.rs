@@ -185,7 +185,7 @@ impl<C: Contents, V: Volume> Claimant<C, V> {
             holder: self.holder.clone(),
             at_sign: self.at_sign.clone(),
             data,
-            since: unix_seconds(),
+            since: self.files.volume().unix_seconds(),
         };
         let Some(mut own) = self.files.claim(number, &identity)? else { return Ok(None) };
         // Before the list: a seal that is opened only now, with no higher number to be seen after it, is the one that
@@ -395,8 +395,4 @@ pub(super) fn may_pass(error: &io::Error) -> bool {
             | io::ErrorKind::InvalidInput
             | io::ErrorKind::Unsupported
     )
-}
-
-pub(super) fn unix_seconds() -> i64 {
-    jiff::Timestamp::now().as_second()
 }

@@ -71,6 +71,8 @@ pub trait Volume: Clone + fmt::Debug {
 
     /// Time since this machine started, sleep included. The only clock that the protocol reads.
     fn boottime(&self) -> Duration;
+    /// What a clock on the wall says, Unix seconds: for people who read when an epoch was taken. Nothing is decided by it.
+    fn unix_seconds(&self) -> i64;
     /// Lets time pass.
     fn sleep(&self, time: Duration);
     /// A word that nobody else has.
@@ -149,6 +151,10 @@ impl Volume for Mounted {
 
     fn boottime(&self) -> Duration {
         super::boottime()
+    }
+
+    fn unix_seconds(&self) -> i64 {
+        jiff::Timestamp::now().as_second()
     }
 
     fn sleep(&self, time: Duration) {
