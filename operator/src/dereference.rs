@@ -149,7 +149,7 @@ pub async fn dereference(context: &Context, at_sign: &AtSign) -> Result<Observed
         certificate,
         certificate_api,
         route: dynamic("the TLSRoute", client, &namespace, &name, &route_api).await?,
-        gateway: gateway(client, at_sign, &route_api).await?,
+        gateway: gateway(context, at_sign, &route_api).await?,
         route_api,
         rivals: rivals(&context.stores, at_sign),
         namespace_labels: namespace_labels(client, &namespace, &tiers).await?,
@@ -287,16 +287,15 @@ async fn certificate_request(
 
 /// The Gateway that a `TLSRoute` is to be attached to.
 async fn gateway(
-    client: &Client,
+    context: &Context,
     at_sign: &AtSign,
     routes: &Extension,
 ) -> Result<Option<DynamicObject>, Error> {
     let named = at_sign.spec.expose.as_ref().and_then(|expose| expose.gateway_ref.clone());
     let (Some(named), Some(_)) = (named, routes.served()) else { return Ok(None) };
     let namespace = named.namespace.or_else(|| at_sign.namespace()).unwrap_or_default();
-    let kind = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "Gateway");
-    let api = Extension::Served(ApiResource::from_gvk_with_plural(&kind, "gateways"));
-    dynamic("the Gateway", client, &namespace, &named.name, &api).await
+    let api = read("what the Gateway API serves", context.gateways.look(&context.client).await)?;
+    dynamic("the Gateway", &context.client, &namespace, &named.name, &api).await
 }
 
 fn read<T>(what: &'static str, answer: kube::Result<T>) -> Result<T, Error> {
