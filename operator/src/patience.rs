@@ -18,7 +18,7 @@ pub struct Patience {
 
 #[derive(Debug)]
 struct Wait {
-    reason: &'static str,
+    reason: String,
     /// Of the AtSign: who changes it starts anew.
     generation: Option<i64>,
     since: Instant,
@@ -26,23 +26,16 @@ struct Wait {
 
 impl Patience {
     /// How soon to look again at an AtSign of this generation that waits for `reason`.
-    pub fn wait(
-        &self,
-        namespace: &str,
-        name: &str,
-        generation: Option<i64>,
-        reason: &'static str,
-    ) -> Duration {
+    pub fn wait(&self, namespace: &str, name: &str, generation: Option<i64>, reason: &str) -> Duration {
+        let key = (namespace.to_owned(), name.to_owned());
         let mut waits = self.waits();
-        let wait = waits
-            .entry((namespace.to_owned(), name.to_owned()))
-            .and_modify(|wait| {
-                if (wait.reason, wait.generation) != (reason, generation) {
-                    *wait = Wait { reason, generation, since: Instant::now() };
-                }
-            })
-            .or_insert_with(|| Wait { reason, generation, since: Instant::now() });
-        after(wait.since.elapsed())
+        if let Some(wait) = waits.get(&key)
+            && (wait.reason.as_str(), wait.generation) == (reason, generation)
+        {
+            return after(wait.since.elapsed());
+        }
+        waits.insert(key, Wait { reason: reason.to_owned(), generation, since: Instant::now() });
+        SHORTEST
     }
 
     /// It waits for nothing of that kind, or is gone.

@@ -145,19 +145,19 @@ async fn serve(context: &Context, at_sign: &AtSign) -> Result<Action, Error> {
     let reached = reach::look(context, at_sign, &server, &observed, &applied).await;
     let outcome = Outcome::Applied(&server, &observed, &applied, reached.as_ref().copied());
     let status = update_status(context, at_sign, &outcome, now).await?;
-    let wait = match status::ready_of(&status) {
-        Some((_, "WaitingForService")) => passes(context, at_sign, "WaitingForService"),
-        Some((_, "WaitingForCertificate")) => passes(context, at_sign, "WaitingForCertificate"),
-        _ => {
-            context.patience.forget(&server.namespace, &server.name);
-            next_look(&status, context.options.resync, now)
-        }
+    let wait = if let Some((_, reason @ ("WaitingForService" | "WaitingForCertificate"))) =
+        status::ready_of(&status)
+    {
+        passes(context, at_sign, reason)
+    } else {
+        context.patience.forget(&server.namespace, &server.name);
+        next_look(&status, context.options.resync, now)
     };
     Ok(Action::requeue(jittered(wait)))
 }
 
 /// How soon an AtSign is looked at again that waits for what passes by itself.
-fn passes(context: &Context, at_sign: &AtSign, reason: &'static str) -> Duration {
+fn passes(context: &Context, at_sign: &AtSign, reason: &str) -> Duration {
     let namespace = at_sign.namespace().unwrap_or_default();
     context.patience.wait(&namespace, &at_sign.name_any(), at_sign.metadata.generation, reason)
 }
