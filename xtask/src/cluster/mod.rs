@@ -13,6 +13,7 @@ mod traces;
 
 use std::ffi::OsStr;
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -96,6 +97,26 @@ pub(crate) fn apply(cluster: &Cluster, manifests: &str) -> Result<()> {
         file.display(),
         String::from_utf8_lossy(&applied.stderr).trim()
     );
+    Ok(())
+}
+
+/// Adds the kinds that files or folders define, and waits until they are served.
+///
+/// # Errors
+/// What kubectl says.
+pub(crate) fn install_kinds(cluster: &Cluster, definitions: &[PathBuf]) -> Result<()> {
+    let mut apply = kubectl(cluster);
+    apply.args(["apply", "--server-side"]);
+    for definition in definitions {
+        apply.arg("-f").arg(definition);
+    }
+    let mut wait = kubectl(cluster);
+    wait.args(["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]);
+    for mut command in [apply, wait] {
+        let output = command.output().context("running kubectl")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "{definitions:?}: {}", said.trim());
+    }
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! cert-manager in the test cluster: its controllers as a process beside the cluster's own, and the kinds that they serve.
 //! Nobody converts or judges those kinds, so there is no webhook: the API server holds them against their schema.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 
 use crate::cluster::process::Process;
 use crate::cluster::tools::Tool;
@@ -26,22 +26,8 @@ const KINDS: [&str; 4] = ["certificaterequests", "certificates", "clusterissuers
 pub(super) fn start(cluster: &Cluster) -> Result<()> {
     let folder = CERT_MANAGER.build(cluster.cache())?;
     let definitions = CERT_MANAGER.source_of("github.com/cert-manager/cert-manager")?.join("deploy/crds");
-    let mut apply = cluster::kubectl(cluster);
-    apply.args(["apply", "--server-side"]);
-    let mut wait = cluster::kubectl(cluster);
-    wait.args(["wait", "--for=condition=Established", "--timeout=60s"]);
-    for kind in KINDS {
-        apply.arg("-f").arg(definitions.join(format!("cert-manager.io_{kind}.yaml")));
-        wait.arg(format!("crd/{kind}.cert-manager.io"));
-    }
-    for mut command in [apply, wait] {
-        let output = command.output().context("running kubectl")?;
-        ensure!(
-            output.status.success(),
-            "cert-manager's kinds: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
+    let definitions = KINDS.map(|kind| definitions.join(format!("cert-manager.io_{kind}.yaml")));
+    cluster::install_kinds(cluster, &definitions)?;
     Process::new("cert-manager", folder.join("cert-manager"))
         .arg(format!("--kubeconfig={}", cluster.kubeconfig().display()))
         .ensure(cluster)?;

@@ -1,6 +1,6 @@
 //! Traefik in the test cluster: a gateway for AtSigns of `spec.expose.type: TLSRoute`, with the Gateway API that it is for.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 
 use crate::cluster::network::NODE_IP;
 use crate::cluster::process::Process;
@@ -44,13 +44,6 @@ pub(super) fn start(cluster: &Cluster) -> Result<()> {
 /// Those that Traefik was compiled with, from their own module.
 fn install_kinds(cluster: &Cluster) -> Result<()> {
     let kinds = TRAEFIK.source_of("sigs.k8s.io/gateway-api")?.join("config/crd/standard");
-    let kubectl = |words: &[&str]| {
-        let output = cluster::kubectl(cluster).args(words).output().context("running kubectl")?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "kubectl {}: {}", words.join(" "), said.trim());
-        Ok(())
-    };
-    kubectl(&["apply", "--server-side", "-f", &kinds.display().to_string()])?;
-    kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"])?;
+    cluster::install_kinds(cluster, &[kinds])?;
     cluster::apply(cluster, CLASS)
 }
