@@ -64,7 +64,7 @@ fn fill(namespace: &Namespace, owner: &mut Client) -> Result<()> {
     let passcode = data(owner, "otp:get")?;
     let request = json!({"appName": "app", "deviceName": "pixel", "namespaces": {"demo": "rw"}, "otp": passcode,
         "apkamPublicKey": "key", "encryptedAPKAMSymmetricKey": "symmetric"});
-    let host = format!("vera.{}.svc.cluster.local", namespace.name);
+    let host = namespace.host("vera");
     let enrolled =
         data(&mut Client::connect(&host, 6464, &operator_ca()?)?, &format!("enroll:request:{request}"))?;
     ensure!(enrolled.contains("pending"), "{enrolled}");

@@ -58,7 +58,7 @@ fn activate(person: &Person, namespace: &Namespace, name: &str) -> Result<PathBu
     for certificate in CertificateDer::pem_slice_iter(operator_ca()?.as_bytes()) {
         roots.add(certificate?)?;
     }
-    let host = format!("{name}.{}.svc.cluster.local", namespace.name);
+    let host = namespace.host(name);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let stream = tokio::net::TcpStream::connect((host.as_str(), 6464)).await?;

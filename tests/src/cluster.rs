@@ -145,7 +145,12 @@ impl Namespace {
     /// The same where somebody else signed the server's certificate: an authority, PEM.
     pub fn log_in_trusting(&self, name: &str, ca: &str) -> Result<Client> {
         let host = self.host(name);
-        let mut client = eventually("a connection", PROXY_LAG, || Client::connect(&host, 6464, ca))?;
+        let client = eventually("a connection", PROXY_LAG, || Client::connect(&host, 6464, ca))?;
+        self.owner(client, name)
+    }
+
+    /// Logs a connection in, however it came to the atSign.
+    pub fn owner(&self, mut client: Client, name: &str) -> Result<Client> {
         client.cram(&format!("@{name}"), &self.secret(&format!("{name}-activation"), "cram")?)?;
         Ok(client)
     }

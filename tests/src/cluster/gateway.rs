@@ -49,9 +49,7 @@ pub fn connect(name: &str) -> Result<Client> {
 
 /// The same, logged in with the CRAM secret that the operator made.
 pub fn log_in(namespace: &Namespace, name: &str) -> Result<Client> {
-    let mut client = connect(name)?;
-    client.cram(&format!("@{name}"), &namespace.secret(&format!("{name}-activation"), "cram")?)?;
-    Ok(client)
+    namespace.owner(connect(name)?, name)
 }
 
 /// What the directory answers for an atSign: `host:port`, or nothing.
