@@ -2,10 +2,10 @@
 
 mod running;
 
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 
+use atsign_tests::ports;
 use running::{Authority, Directory, eventually};
 
 const PASSWORD: &str = "foobared";
@@ -20,9 +20,7 @@ struct Redis {
 
 impl Redis {
     fn start() -> Self {
-        let [port, tls_port] = [(); 2]
-            .map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"))
-            .map(|held| held.local_addr().expect("bound").port());
+        let [port, tls_port] = ports::free().expect("ports");
         let folder = tempfile::tempdir().expect("a folder");
         Authority::new().write(folder.path());
         let child = run(&folder, port, tls_port);

@@ -204,6 +204,7 @@ mod tests {
 
     use super::*;
     use crate::authority::Authority;
+    use atsign_tests::ports;
 
     /// A server that presents a certificate for `name`, of an authority that nobody knows; and the Service before it.
     async fn server(name: &str) -> Service {
@@ -247,9 +248,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_service_with_nobody_behind_it_is_not_reached() {
-        let nobody =
-            TcpListener::bind("127.0.0.1:0").await.expect("listen").local_addr().expect("an address");
-        let why = through(&service(nobody.port()), "alice.example.com").await.expect_err("nobody listens");
+        let [nobody] = ports::free().expect("a port");
+        let why = through(&service(nobody), "alice.example.com").await.expect_err("nobody listens");
         assert!(matches!(why, Error::Io(_)), "{why:?}");
         let why = through(&Service::default(), "alice.example.com").await.expect_err("no address");
         assert!(matches!(why, Error::NoAddress), "{why:?}");

@@ -1,11 +1,12 @@
 //! The program itself: it leads, answers for its health, logs JSON, and gives its lease back.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use atsign_tests::apiserver::ApiServer;
+use atsign_tests::ports;
 use serde_json::Value;
 
 fn get(address: SocketAddr, path: &str) -> Option<String> {
@@ -28,9 +29,8 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 fn it_leads_answers_and_hands_its_lease_back_on_sigterm() {
     let server = ApiServer::start().expect("start etcd and kube-apiserver");
     server.install_crds().expect("install the CRDs");
-    // The port is free again once the listener is dropped.
-    let address =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr()).expect("a free port");
+    let [port] = ports::free().expect("a port");
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut operator = Command::new(env!("CARGO_BIN_EXE_atsign-operator"))
         .args(["--namespace", "default", "--identity", "it", "--metrics-listen", &address.to_string()])
         .args(["--metering-listen", "127.0.0.1:0"])

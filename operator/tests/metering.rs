@@ -2,15 +2,16 @@
 
 mod cluster;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use atsign_operator::metering::Metering;
 use atsign_protocol as protocol;
+use atsign_tests::ports;
 use cluster::{World, server};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 /// Status and body of a request for the figures; chunks are put together.
 async fn ask(address: SocketAddr, token: Option<&str>) -> (u16, String) {
@@ -54,9 +55,8 @@ fn account(world: &World, name: &str, may_read: bool) -> String {
 
 /// Serves the figures, and answers once the port is open.
 async fn serve(world: &World) -> (SocketAddr, tokio::task::JoinHandle<()>) {
-    let free = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = free.local_addr().expect("an address");
-    drop(free);
+    let [port] = ports::free().expect("a port");
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let metering = Metering::new(world.client.clone(), vec![world.namespace.clone()]);
     let serving = tokio::spawn(async move { drop(metering.serve(address).await) });
     let deadline = tokio::time::Instant::now() + Duration::from_mins(1);

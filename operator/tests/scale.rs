@@ -3,12 +3,13 @@
 mod cluster;
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use atsign_crds::AtSign;
+use atsign_tests::ports;
 use atsign_tests::soak::pick;
 use cluster::World;
 use futures::StreamExt as _;
@@ -37,9 +38,8 @@ impl Process {
             std::env::var_os("ATSIGN_BIN_DIR").map(|folder| PathBuf::from(folder).join("atsign-operator"));
         let program = built.filter(|program| program.exists());
         let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_atsign-operator").into());
-        // The port is free again once the listener is dropped.
-        let metrics =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr()).expect("a free port");
+        let [port] = ports::free().expect("a port");
+        let metrics = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let child = Command::new(program)
             .args(["--namespace", &world.system, "--watch-namespace", &world.namespace])
             // No Service has pods behind it here.

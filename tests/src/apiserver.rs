@@ -9,7 +9,6 @@
 //! `kubectl`; `cargo xtask test` sets it.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -17,6 +16,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
+
+use crate::ports;
 
 /// How long a server may take to answer; a busy two-core machine needs a quarter of it.
 const START_TIMEOUT: Duration = Duration::from_secs(90);
@@ -52,7 +53,7 @@ impl ApiServer {
                 .context("ATSIGN_CLUSTER_BIN is not set: it names the folder of etcd, kube-apiserver and kubectl; run this by `cargo xtask test`")?,
         );
         let folder = tempfile::Builder::new().prefix("atsign-apiserver-").tempdir()?;
-        let (port, etcd_port, peer_port) = free_ports()?;
+        let [port, etcd_port, peer_port] = ports::free()?;
         let ca = write_credentials(folder.path())?;
         let kubeconfig = folder.path().join("kubeconfig");
         std::fs::write(&kubeconfig, kubeconfig_text(port, &ca))?;
@@ -214,18 +215,6 @@ impl Drop for Server {
         // The guard reaps its child before it ends, so the port is free after this.
         let _ = self.guard.wait();
     }
-}
-
-/// Three ports that were free a moment ago.
-fn free_ports() -> Result<(u16, u16, u16)> {
-    // All are held until all are known, so that they differ.
-    let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0"));
-    let mut ports = [0; 3];
-    for (port, listener) in ports.iter_mut().zip(&held) {
-        *port =
-            listener.as_ref().map_err(|e| anyhow::anyhow!("bind a loopback port: {e}"))?.local_addr()?.port();
-    }
-    Ok((ports[0], ports[1], ports[2]))
 }
 
 /// Writes the certificate of the API server, the key pair of its service accounts and the administrator's token, and

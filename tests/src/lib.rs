@@ -7,6 +7,7 @@ pub mod client;
 pub mod cluster;
 pub mod history;
 pub mod network;
+pub mod ports;
 pub mod secondary;
 pub mod soak;
 pub mod stand_in;

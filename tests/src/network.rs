@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::client::Client;
-use crate::secondary::{Credentials, GUARD, HOST, Secondary, binary, free_ports};
+use crate::ports;
+use crate::secondary::{Credentials, GUARD, HOST, Secondary, binary};
 use crate::stand_in::StandIn;
 
 /// How long the directory may take to start, and to read its file again.
@@ -35,7 +36,7 @@ impl Network {
         credentials.write_pair(&folder)?;
         std::fs::write(folder.join("ca.crt"), credentials.authority())?;
         std::fs::write(folder.join("addresses"), "")?;
-        let (port, admin_port) = free_ports()?;
+        let [port, admin_port] = ports::free()?;
         let mut guard = Command::new("sh")
             .args(["-c", GUARD, "guard"])
             .arg(&folder)

@@ -3,7 +3,7 @@
 //! Unless a test says otherwise, the binary is `atsign-secondary` in the folder that `ATSIGN_BIN_DIR` names, else beside the test's own.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use crate::admin;
 use crate::cgroup::MemoryGroup;
 use crate::client::Client;
+use crate::ports;
 
 /// How long a server may take to greet; opening an empty store takes milliseconds.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -168,7 +169,7 @@ impl Secondary {
         std::fs::write(folder.join("cram"), &secret)?;
         let storage = folder.join("data");
         std::fs::create_dir(&storage)?;
-        let (port, admin_port) = free_ports()?;
+        let [port, admin_port] = ports::free()?;
         Ok(Self {
             at_sign: at_sign.to_owned(),
             secret,
@@ -357,13 +358,6 @@ impl Drop for Secondary {
             let _ = guard.wait();
         }
     }
-}
-
-/// Two ports that were free a moment ago.
-pub(crate) fn free_ports() -> Result<(u16, u16)> {
-    // Both are held until both are known, so that they differ.
-    let (first, second) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
-    Ok((first.local_addr()?.port(), second.local_addr()?.port()))
 }
 
 pub(crate) fn binary(name: &str) -> Result<PathBuf> {

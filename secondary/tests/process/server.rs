@@ -2,12 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use atsign_tests::client::Client;
+use atsign_tests::ports;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -58,7 +59,7 @@ impl Volume {
 
     /// The same with the storage directory under another path, as another node sees it.
     pub(crate) fn start_on(&self, storage: &str, flags: &[&str]) -> Server {
-        let (port, admin) = free_ports();
+        let [port, admin] = ports::free().expect("ports");
         let log = self.path(&format!("log-{port}"));
         let child = Command::new(env!("CARGO_BIN_EXE_atsign-secondary"))
             .args(["--listen", &format!("127.0.0.1:{port}"), "--admin-listen", &format!("127.0.0.1:{admin}")])
@@ -83,7 +84,7 @@ impl Volume {
         fs::create_dir(&certificates).expect("folder");
         fs::rename(self.path("tls.crt"), certificates.join("fullchain.pem")).expect("rename");
         fs::rename(self.path("tls.key"), certificates.join("privkey.pem")).expect("rename");
-        let (port, admin) = free_ports();
+        let [port, admin] = ports::free().expect("ports");
         let log = self.path("log");
         let child = Command::new(env!("CARGO_BIN_EXE_atsign-secondary"))
             .args(["-a", "@alice", "-p", &port.to_string(), "-s", SECRET])
@@ -208,13 +209,6 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn free_ports() -> (u16, u16) {
-    let both = [TcpListener::bind("127.0.0.1:0"), TcpListener::bind("127.0.0.1:0")];
-    let [first, second] =
-        both.map(|listener| listener.and_then(|listener| listener.local_addr()).expect("a port").port());
-    (first, second)
 }
 
 /// The names in a directory, sorted.
