@@ -2,8 +2,8 @@
 //!
 //! For whatever ends at the API: schemas and CEL, server-side apply, watches, RBAC, what an operator writes. Nothing
 //! runs pods here and nothing collects garbage: no controller is there but the one under test. It takes about five
-//! seconds to start. The servers end with the [`ApiServer`], and also when the test process dies: each hangs on a
-//! shell that waits for the end of a pipe that only this process holds.
+//! seconds to start. The servers and their folder end with the [`ApiServer`], and also when the test process dies: each
+//! server hangs on a shell that waits for the end of a pipe that only this process holds, and etcd's takes the folder.
 //!
 //! The environment variable `ATSIGN_CLUSTER_BIN` names the folder of the binaries `etcd`, `kube-apiserver` and
 //! `kubectl`; `cargo xtask test` sets it.
@@ -15,15 +15,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use tempfile::TempDir;
 
 use crate::ports;
 
 /// How long a server may take to answer; a busy two-core machine needs a quarter of it.
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Starts its arguments, prints the process id, and ends it when standard input ends.
-const GUARD: &str = r#"exec 3<&0; "$@" </dev/null >&2 & child=$!; echo $child; cat <&3 >/dev/null; kill -KILL $child 2>/dev/null; wait $child"#;
+/// Starts its arguments, prints the process id, and when standard input ends, ends it and removes the folder that was
+/// named first, if any.
+const GUARD: &str = r#"exec 3<&0; folder=$1; shift; "$@" </dev/null >&2 & child=$!; echo $child; cat <&3 >/dev/null
+kill -KILL $child 2>/dev/null; wait $child; [ -z "$folder" ] || rm -rf "$folder""#;
 
 /// A running etcd and kube-apiserver.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ pub struct ApiServer {
     binaries: PathBuf,
     /// Flags of the API server beside the usual ones.
     flags: Vec<String>,
-    folder: TempDir,
+    folder: PathBuf,
 }
 
 impl ApiServer {
@@ -63,6 +64,7 @@ impl ApiServer {
         let etcd = Server::start(
             folder.path(),
             "etcd",
+            Some(folder.path()),
             Command::new(binaries.join("etcd"))
                 .args(["--data-dir", "etcd", "--unsafe-no-fsync", "--log-level", "warn"])
                 .args(["--listen-client-urls", &etcd_url, "--advertise-client-urls", &etcd_url])
@@ -70,6 +72,7 @@ impl ApiServer {
                 .arg(format!("--initial-cluster=default={peer_url}")),
         )?;
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let folder = folder.keep();
         let mut server = Self { kubeconfig, port, etcd_port, api: None, etcd, binaries, flags, folder };
         server.start_api()?;
         Ok(server)
@@ -78,8 +81,9 @@ impl ApiServer {
     /// Starts the API server again after [`stop_api`](Self::stop_api): same port, same data.
     pub fn start_api(&mut self) -> Result<()> {
         let api = Server::start(
-            self.folder.path(),
+            &self.folder,
             "kube-apiserver",
+            None,
             Command::new(self.binaries.join("kube-apiserver"))
                 .arg(format!("--etcd-servers=http://127.0.0.1:{}", self.etcd_port))
                 .arg(format!("--secure-port={}", self.port))
@@ -125,7 +129,7 @@ impl ApiServer {
             .arg("--kubeconfig")
             .arg(&self.kubeconfig)
             .args(arguments)
-            .env("HOME", self.folder.path())
+            .env("HOME", &self.folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -177,10 +181,12 @@ struct Server {
 }
 
 impl Server {
-    fn start(folder: &Path, name: &str, command: &Command) -> Result<Self> {
+    /// Starts it in a folder; `takes` goes with it.
+    fn start(folder: &Path, name: &str, takes: Option<&Path>, command: &Command) -> Result<Self> {
         let log = folder.join(format!("{name}.log"));
         let mut guard = Command::new("sh")
             .args(["-c", GUARD, "guard"])
+            .arg(takes.unwrap_or(Path::new("")))
             .arg(command.get_program())
             .args(command.get_args())
             .current_dir(folder)
