@@ -33,6 +33,9 @@ struct Stored {
 
 /// The figures now.
 pub(super) async fn usage(admin: &Admin) -> Usage {
+    if let Some(server) = admin.server.get() {
+        admin.budget.set_store(server.store.page_bytes());
+    }
     let figures = admin.budget.figures(true);
     let memory = figures.memory;
     let (metering, notifications_today) = admin.meter.read(jiff::Timestamp::now().as_millisecond());

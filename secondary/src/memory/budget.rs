@@ -142,11 +142,6 @@ impl Budget {
         self.state().memory.limit
     }
 
-    /// The size of the store's files, as far as it is known.
-    pub fn store(&self) -> u64 {
-        self.state().store
-    }
-
     /// The owner used a key with so many bytes.
     pub fn used_key(&self, key: &str, bytes: usize) {
         let minute = self.minute();
@@ -158,7 +153,8 @@ impl Budget {
         self.bulk.store(true, Ordering::Relaxed);
     }
 
-    /// The size of the store's files, for the metering and for what of it can be cached.
+    /// The size of the store's pages: no more of it can be cached. Where it is behind what the kernel counts, a part of the
+    /// cache looks like something that cannot be given up.
     pub fn set_store(&self, bytes: u64) {
         self.state().store = bytes;
     }

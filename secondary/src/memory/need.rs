@@ -62,7 +62,7 @@ pub struct Present {
     pub cache: u64,
     /// The part of the store that the owner keeps coming back to.
     pub hot: u64,
-    /// Size of the store's files: no more of them can be cached.
+    /// Size of the store's pages: no more of them can be cached.
     pub store: u64,
 }
 

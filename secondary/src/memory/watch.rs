@@ -33,6 +33,7 @@ pub async fn follow(server: Arc<AtServer<SqliteStore>>, meter: Arc<Meter>, logs:
     let mut posted = 0;
     let mut round = 0_u32;
     loop {
+        budget.set_store(server.store.page_bytes());
         let look = budget.look();
         tell(look, last);
         server.store.set_cache(look.cache);
@@ -48,14 +49,13 @@ pub async fn follow(server: Arc<AtServer<SqliteStore>>, meter: Arc<Meter>, logs:
         last = look;
         meter.tick(Present {
             limit: budget.set_limit(),
-            store: budget.store(),
+            store: server.store.file_bytes(),
             connections: server.connections.count() as u64,
         });
         let progress = server.store.progress().borrow().posted;
         // A store that was opened again counts anew.
         meter.notified(progress.checked_sub(posted).unwrap_or(progress), server.now());
         posted = progress;
-        budget.set_store(server.store.file_bytes());
         round = round.wrapping_add(1);
         budget.account().tell();
         let taken = budget.account().taken();

@@ -29,6 +29,8 @@ pub(super) struct Caches {
     told: AtomicBool,
     /// Bytes of the files, as they were a short time ago.
     pub(super) file_bytes: AtomicU64,
+    /// Bytes of the store's pages: no more of them can be in SQLite's cache.
+    pub(super) page_bytes: AtomicU64,
 }
 
 impl Caches {
@@ -38,6 +40,7 @@ impl Caches {
             drop_pages: AtomicBool::new(false),
             told: AtomicBool::new(false),
             file_bytes: AtomicU64::new(0),
+            page_bytes: AtomicU64::new(0),
         }
     }
 
@@ -71,6 +74,13 @@ impl Database {
     pub(super) fn file_bytes(&self) -> u64 {
         let length = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
         length(&self.path) + length(&self.path.with_file_name(LOG))
+    }
+
+    /// Bytes of the store's pages, those in its log too.
+    pub(super) fn page_bytes(&self) -> Result<u64, DatabaseError> {
+        let pages = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
+        let bytes: i64 = self.connection.prepare_cached(pages)?.query_row([], |row| row.get(0))?;
+        Ok(bytes.unsigned_abs())
     }
 
     /// The counts for the bill, where some were kept.

@@ -360,11 +360,14 @@ impl Keeper {
         }
     }
 
-    /// Wakes who waits for news. Only ever after the fence has confirmed what is told here.
+    /// Tells how far the store has come, and wakes who waits for that. Only ever after the fence has confirmed it.
     fn announce(&self) {
         let Some(database) = &self.database else { return };
         let now = Progress { commit: database.next - 1, deleted: database.deleted, posted: database.posted };
         self.shared.progress.send_if_modified(|progress| std::mem::replace(progress, now) != now);
+        if let Ok(bytes) = database.page_bytes() {
+            self.shared.caches.page_bytes.store(bytes, Ordering::Relaxed);
+        }
     }
 
     /// A clean stop: the store is closed and on disk, and the epoch says so.

@@ -246,6 +246,11 @@ impl SqliteStore {
         self.shared.caches.file_bytes.load(Ordering::Relaxed)
     }
 
+    /// Bytes of its pages: no more of them can be in SQLite's cache.
+    pub(crate) fn page_bytes(&self) -> u64 {
+        self.shared.caches.page_bytes.load(Ordering::Relaxed)
+    }
+
     /// Asks the thread to close the store after everything that is queued.
     pub fn stop(&self) {
         self.queue.stop();
