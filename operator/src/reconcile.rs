@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use atsign_crds::condition::{QUOTA_EXCEEDED, READY};
 use atsign_crds::name::PAUSED_ANNOTATION;
 use atsign_crds::{AtSign, AtSignStatus};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Resource as _, ResourceExt as _};
 use tracing::Instrument as _;
@@ -30,10 +30,6 @@ const REFUSED: Duration = Duration::from_secs(30);
 const WAITING: Duration = Duration::from_mins(1);
 /// How soon one that is over a limit is asked again what it uses: who deletes wants to see that it fits.
 const OVER_LIMIT: Duration = Duration::from_secs(30);
-/// How soon a new server is asked again whether its owner has logged in: who just did wants to see it.
-const NEW: Duration = Duration::from_secs(20);
-/// How long a server is new.
-const NEW_FOR: SignedDuration = SignedDuration::from_mins(15);
 
 /// Why a pass failed: what will be tried again.
 #[derive(Debug, thiserror::Error)]
@@ -141,7 +137,13 @@ async fn serve(context: &Context, at_sign: &AtSign) -> Result<Action, Error> {
         Err(error) => return Err(blame(context, at_sign, error, now).await),
     };
     apply::certificate(context, at_sign, &observed).await?;
-    context.fleet.keep(at_sign, &server, build::deployment::moved(&applied.deployment));
+    let activated = status::activated(&observed, at_sign.status.as_ref().and_then(|status| status.activated));
+    context.fleet.keep(
+        at_sign,
+        &server,
+        build::deployment::moved(&applied.deployment),
+        activated == Some(true),
+    );
     let reached = reach::look(context, at_sign, &server, &observed, &applied).await;
     let outcome = Outcome::Applied(&server, &observed, &applied, reached.as_ref().copied());
     let status = update_status(context, at_sign, &outcome, now).await?;
@@ -151,7 +153,7 @@ async fn serve(context: &Context, at_sign: &AtSign) -> Result<Action, Error> {
         passes(context, at_sign, reason)
     } else {
         context.patience.forget(&server.namespace, &server.name);
-        next_look(&status, context.options.resync, now)
+        next_look(&status, context.options.resync)
     };
     Ok(Action::requeue(jittered(wait)))
 }
@@ -162,16 +164,14 @@ fn passes(context: &Context, at_sign: &AtSign, reason: &str) -> Duration {
     context.patience.wait(&namespace, &at_sign.name_any(), at_sign.metadata.generation, reason)
 }
 
-fn next_look(status: &AtSignStatus, resync: Duration, now: Timestamp) -> Duration {
+fn next_look(status: &AtSignStatus, resync: Duration) -> Duration {
     let Some(ready) = status.conditions.iter().find(|condition| condition.type_ == READY) else {
         return WAITING;
     };
     if status.conditions.iter().any(|condition| condition.type_ == QUOTA_EXCEEDED) {
         return OVER_LIMIT.min(resync);
     }
-    let is_new = now.duration_since(ready.last_transition_time.0) < NEW_FOR;
     match (ready.status.as_str(), ready.reason.as_str()) {
-        ("True", _) if is_new && status.activated != Some(true) => NEW.min(resync),
         ("True", _) | (_, "Suspended") => resync,
         _ => WAITING,
     }

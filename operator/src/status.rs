@@ -47,7 +47,7 @@ pub fn status(at_sign: &AtSign, outcome: &Outcome<'_>, now: Timestamp) -> AtSign
                 at_sign: Some(server.at_sign.to_string()),
                 tier: Some(server.tier.clone().unwrap_or_else(|| BUILT_IN_TIER.to_owned())),
                 address,
-                activated: usage.map(|usage| usage.activated).or(previous.activated),
+                activated: activated(observed, previous.activated),
                 memory: None,
                 storage: Some(storage(server, observed, applied, usage, previous.storage)),
                 limits: quota::status(&server.limits, usage, previous.limits.as_ref()),
@@ -55,6 +55,11 @@ pub fn status(at_sign: &AtSign, outcome: &Outcome<'_>, now: Timestamp) -> AtSign
             }
         }
     }
+}
+
+/// Whether the owner has logged in, as far as the server said so, now or before.
+pub fn activated(observed: &Observed, previous: Option<bool>) -> Option<bool> {
+    observed.usage.as_ref().map(|usage| usage.activated).or(previous)
 }
 
 /// The part of a status that is written here: other fields and conditions have other writers.

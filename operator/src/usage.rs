@@ -13,7 +13,7 @@ use crate::memory::admin;
 
 /// How old an answer may be.
 const FRESH: Duration = Duration::from_mins(5);
-/// How old it may be while somebody waits to see it change: the owner has not logged in, or is over a limit.
+/// How old it may be where there was none, or while somebody waits to see it change: the owner is over a limit.
 const FRESH_WHILE_AWAITED: Duration = Duration::from_secs(15);
 
 /// What each pod said last, by its UID.
@@ -39,8 +39,13 @@ impl UsageCache {
         if let Some(Answer { asked, usage, .. }) =
             self.remembered(&uid).filter(|answer| answer.judged_by == judged_by)
         {
-            let awaited = awaited || usage.as_ref().is_none_or(|usage| !usage.activated);
-            if asked.elapsed() < if awaited { FRESH_WHILE_AWAITED } else { FRESH } {
+            let fresh = match &usage {
+                // Once the owner has logged in, that is why we are here.
+                Some(usage) if !usage.activated => Duration::ZERO,
+                Some(_) if !awaited => FRESH,
+                _ => FRESH_WHILE_AWAITED,
+            };
+            if asked.elapsed() < fresh {
                 return usage;
             }
         }

@@ -39,6 +39,18 @@ async fn a_server_that_needs_more_gets_the_step_that_fits_and_gives_it_back() {
 }
 
 #[tokio::test]
+async fn that_the_owner_has_logged_in_is_heard_and_not_asked_for() {
+    // Nobody looks by himself for as long as this test may take.
+    let story = Story::begin(json!({}), &["--memory-shrink-window=3600", "--memory-wait=600"]).await;
+    story.until("nobody has logged in", |status| status["activated"] == false).await;
+    // The passes that follow its start are over.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    story.node.server("alice", Server::is_activated).expect("a server");
+    story.until("the owner has logged in", |status| status["activated"] == true).await;
+    story.end().await;
+}
+
+#[tokio::test]
 async fn at_the_cap_the_status_says_so_and_nobody_spins() {
     let story = Story::begin(json!({"memory": {"cap": "8Mi"}}), &[]).await;
     story.node.needs("alice", 20 * MI);

@@ -199,6 +199,30 @@ fn who_waits_is_told_at_once_that_work_was_refused_and_not_twice() -> Result<()>
 }
 
 #[test]
+fn who_waits_is_told_at_once_that_the_owner_has_logged_in_and_a_server_that_starts_again_knows_it()
+-> Result<()> {
+    let mut server = small()?;
+    assert_eq!(usage(server.admin_port)?["activated"], false);
+    let began = Instant::now();
+    let waiting = ask(server.admin_port, "GET /usage?above=0.8&wait=50s&activated=false", None)?;
+    std::thread::sleep(Duration::from_millis(300));
+    let mut owner = server.connect_as_owner()?;
+    assert!(owner.request("update:privatekey:at_pkam_publickey MIIB")?.starts_with("data:"));
+    let (status, told) = waiting.answer()?;
+    assert!(began.elapsed() < Duration::from_secs(40), "it was told when the time was up");
+    assert_eq!(status, 200);
+    assert_eq!(serde_json::from_str::<Value>(&told)?["activated"], true, "{told}");
+
+    server.restart()?;
+    assert_eq!(usage(server.admin_port)?["activated"], true);
+    let began = Instant::now();
+    let known = request(server.admin_port, "GET /usage?above=0.8&wait=2s&activated=true", None)?;
+    assert_eq!(known.0, 200);
+    assert!(began.elapsed() >= Duration::from_secs(2), "what is known is no news");
+    Ok(())
+}
+
+#[test]
 fn one_waits_the_newest_and_nonsense_is_told_what_would_make_sense() -> Result<()> {
     let server = small()?;
     let first = ask(server.admin_port, "GET /usage?above=0.8&wait=50s", None)?;

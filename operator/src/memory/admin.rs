@@ -46,6 +46,8 @@ pub struct Mark {
     pub above: u64,
     /// The need that is known already: only an other one is told.
     pub seen: Option<u64>,
+    /// Whether it is known that the owner has logged in: a change of that is told.
+    pub activated: bool,
     /// How long to wait for it.
     pub wait: Duration,
 }
@@ -56,12 +58,13 @@ pub async fn usage(ip: &str) -> Result<Usage, Error> {
     in_time(PATIENCE, asked.usage()).await
 }
 
-/// Asks a server to tell what it uses once its need passes a mark.
+/// Asks a server to tell what it uses once its need passes a mark, or its owner has logged in for the first time.
 pub async fn wait_for(ip: &str, mark: Mark) -> Result<Asked, Error> {
-    let Mark { above, seen, wait } = mark;
+    let Mark { above, seen, activated, wait } = mark;
     let seen = seen.map(|seen| format!("&seen={seen}")).unwrap_or_default();
     let (whole, part, wait) = (above / 10_000, above % 10_000, wait.as_secs().max(1));
-    Asked::send(ip, &format!("GET /usage?above={whole}.{part:04}&wait={wait}s{seen}"), "").await
+    let mark = format!("above={whole}.{part:04}&wait={wait}s&activated={activated}{seen}");
+    Asked::send(ip, &format!("GET /usage?{mark}"), "").await
 }
 
 /// Asks a server to live with `to` bytes from now on. Its answer says what is left.

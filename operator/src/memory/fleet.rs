@@ -45,6 +45,8 @@ pub(super) struct Wanted {
     pub(super) moves: Moves,
     /// Whether the server says what it needs.
     pub(super) reports: bool,
+    /// Whether the status says that the owner has logged in.
+    pub(super) activated: bool,
 }
 
 /// What a keeper is told, and that there is news.
@@ -108,10 +110,14 @@ impl Shared {
     /// Has a server rolled out with another size. Asked again for the same, it is the same rollout.
     pub(super) fn ask_to_move(&self, key: &Key, planned: &Move) {
         lock(&self.asked).insert(key.clone(), planned.clone());
-        let (namespace, name) = key;
+        self.reconcile(&key.0, &key.1);
+    }
+
+    /// Has an AtSign reconciled: its server said something that its objects or its status are to follow.
+    pub(super) fn reconcile(&self, namespace: &str, name: &str) {
         let at_sign = ObjectRef::new(name).within(namespace);
         for (scope, reconciler) in lock(&self.reconcilers).iter() {
-            if scope.as_deref().is_none_or(|scope| scope == namespace.as_ref()) {
+            if scope.as_deref().is_none_or(|scope| scope == namespace) {
                 // Nobody reconciles any more: whoever is operator next decides again.
                 let _ = reconciler.unbounded_send(at_sign.clone());
             }
@@ -179,15 +185,16 @@ impl Fleet {
         lock(&self.shared.asked).get(&key(namespace, name)).cloned()
     }
 
-    /// The AtSigns of a namespace, or of all, that ask to be reconciled for the sake of their memory.
+    /// The AtSigns of a namespace, or of all, that ask to be reconciled for what their servers said.
     pub fn asks_of(&self, namespace: Option<String>) -> UnboundedReceiver<ObjectRef<GuardedAtSign>> {
         let (sender, receiver) = unbounded();
         lock(&self.shared.reconcilers).push((namespace, sender));
         receiver
     }
 
-    /// Keeps the memory of `at_sign`, as it is wanted now; `last` is the move that its Deployment is of.
-    pub fn keep(&self, at_sign: &AtSign, server: &Server, last: Option<Move>) {
+    /// Keeps the memory of `at_sign`, as it is wanted now; `last` is the move that its Deployment is of. Until `activated`
+    /// it is heard whether its owner has logged in.
+    pub fn keep(&self, at_sign: &AtSign, server: &Server, last: Option<Move>, activated: bool) {
         let key = key(&server.namespace, &server.name);
         let wanted = Wanted {
             namespace: server.namespace.clone(),
@@ -198,6 +205,7 @@ impl Fleet {
             limits: server.memory,
             moves: Moves { allowed: server.moves, last },
             reports: server.image.is_none(),
+            activated,
         };
         if let Some(last) = &wanted.moves.last {
             lock(&self.shared.asked).retain(|asked, planned| *asked != key || planned.at > last.at);
@@ -377,6 +385,7 @@ impl Fleet {
             limits: Limits { default: 6 << 20, cap: 24 << 20 },
             moves: Moves::default(),
             reports: true,
+            activated: true,
         };
         let post = Arc::new(Post { wanted: Mutex::new(Arc::new(wanted)), nudge: Notify::new() });
         Keeper::new(self.shared.clone(), key("home", "alice"), post, &at_sign)

@@ -126,8 +126,13 @@ impl Hearing {
                 let before = self.usage.as_ref().map(|(_, usage)| usage);
                 let eighth = pod.limit() / 8;
                 let news = before.is_none_or(|before| {
-                    usage.needed.abs_diff(before.needed) >= eighth || usage.refused != before.refused
+                    usage.needed.abs_diff(before.needed) >= eighth
+                        || usage.refused != before.refused
+                        || usage.activated != before.activated
                 });
+                if usage.activated && !wanted.activated {
+                    shared.reconcile(&wanted.namespace, &wanted.name);
+                }
                 let longest = LONGEST.min(shared.policy.wait.unsigned_abs());
                 self.pace = if news || in_full { PACE } else { (self.pace * 2).min(longest) };
                 self.ask_at = Instant::now() + self.pace;
@@ -184,7 +189,8 @@ impl Hearing {
         // A sixth of the window, so that what is forgotten at its end is known by then.
         let wait = policy.wait.min(policy.shrink_window / 6);
         let wait = wait.clamp(SignedDuration::from_secs(1), SignedDuration::from_hours(1));
-        let mark = Mark { above, seen: over.then_some(usage.needed), wait: wait.unsigned_abs() };
+        let (seen, activated) = (over.then_some(usage.needed), usage.activated);
+        let mark = Mark { above, seen, activated, wait: wait.unsigned_abs() };
         let answer = {
             let _slot = shared.connecting.acquire().await;
             admin::wait_for(ip, mark).await

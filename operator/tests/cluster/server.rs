@@ -43,7 +43,7 @@ impl Drop for Server {
 impl Server {
     /// Starts one with this limit, at an address that is used by nobody else.
     pub async fn start(ip: Ipv4Addr, limit: u64) -> Self {
-        let usage = Usage { limit, needed: 1 << 20, activated: true, epoch: 1, ..Usage::default() };
+        let usage = Usage { limit, needed: 1 << 20, epoch: 1, ..Usage::default() };
         let figures = Mutex::new(Figures { usage, ..Figures::default() });
         let state = Arc::new(State { figures, changed: Notify::new() });
         let listener = TcpListener::bind((ip, 9464)).await.expect("listen on a loopback address");
@@ -72,6 +72,12 @@ impl Server {
     /// From now on it says this of itself too.
     pub fn says(&self, change: impl FnOnce(&mut Usage)) {
         change(&mut self.state.figures().usage);
+    }
+
+    /// Its owner has logged in.
+    pub fn is_activated(&self) {
+        self.says(|usage| usage.activated = true);
+        self.state.changed.notify_waiters();
     }
 
     /// The node changed its limit.
@@ -130,11 +136,13 @@ async fn serve(mut stream: TcpStream, state: Arc<State>) {
     let _ = stream.write_all(answer.as_bytes()).await;
 }
 
-/// Until the need passes the mark, by an eighth another than was seen; or the time is up, or another request waits.
+/// Until the need passes the mark, by an eighth another than was seen; or the owner has logged in, or the time is up, or
+/// another request waits.
 async fn wait(state: &State, query: &HashMap<&str, &str>) -> &'static str {
     let above: f64 = query["above"].parse().expect("a share");
     let wait: u64 = query["wait"].trim_end_matches('s').parse().expect("seconds");
     let seen: Option<u64> = query.get("seen").map(|seen| seen.parse().expect("bytes"));
+    let activated: bool = query["activated"].parse().expect("true or false");
     let own = {
         let mut figures = state.figures();
         figures.waiter += 1;
@@ -154,7 +162,8 @@ async fn wait(state: &State, query: &HashMap<&str, &str>) -> &'static str {
             let (needed, limit) = (figures.usage.needed, figures.usage.limit);
             #[allow(clippy::cast_precision_loss, reason = "a share")]
             let over = needed as f64 > above * limit as f64;
-            if over && seen.is_none_or(|seen| needed.abs_diff(seen) >= limit / 8) {
+            let news = over && seen.is_none_or(|seen| needed.abs_diff(seen) >= limit / 8);
+            if news || figures.usage.activated != activated {
                 return "200 OK";
             }
         }

@@ -75,7 +75,7 @@ pub struct Admin {
     pub logs: Logs,
     /// The server, once it accepts connections.
     pub server: OnceLock<Arc<AtServer<SqliteStore>>>,
-    /// Who waits for the need to grow.
+    /// Who waits for news.
     pub waiters: Waiters,
     /// What the store said when it last answered.
     pub remembered: Remembered,
@@ -113,7 +113,7 @@ async fn exchange(mut stream: TcpStream, admin: &Arc<Admin>) -> io::Result<()> {
     };
     let answer = match asked {
         Asked::Answered(answer) => answer,
-        Asked::ToWait(wait) => match admin.waiters.wait(wait, &admin.budget, &stream).await {
+        Asked::ToWait(wait) => match admin.waiters.wait(wait, admin, &stream).await {
             Waited::Due => json(&Box::pin(usage::usage(admin)).await),
             Waited::Displaced => text(StatusCode::CONFLICT, "somebody else waits now\n"),
             Waited::Gone => return Ok(()),

@@ -16,9 +16,6 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// How long the store may take to give its memory back.
 const SHRINKING: Duration = Duration::from_secs(5);
 
-/// The key whose presence says that the atSign was onboarded.
-const ACTIVATION: &str = "privatekey:at_pkam_publickey";
-
 /// What the store said last.
 #[derive(Debug, Default)]
 pub struct Remembered(Mutex<Stored>);
@@ -28,7 +25,6 @@ struct Stored {
     keys: u64,
     bytes: u64,
     sent_today: u64,
-    activated: bool,
 }
 
 /// The figures now.
@@ -43,6 +39,7 @@ pub(super) async fn usage(admin: &Admin) -> Usage {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         holder: admin.holder.clone(),
         epoch: admin.status.state().epoch(),
+        activated: *admin.status.activated().borrow(),
         limit: memory.limit,
         needed: figures.needed,
         used: memory.used,
@@ -60,18 +57,17 @@ pub(super) async fn usage(admin: &Admin) -> Usage {
         usage.tls_not_after = server.tls.not_after();
         let asked = async {
             let sent = server.store.sent_today(server.now()).await;
-            (server.store.size().await, server.store.get(ACTIVATION).await, sent)
+            (server.store.size().await, sent)
         };
         let stored = match timeout(PATIENCE, asked).await {
-            Ok((Ok((keys, bytes)), Ok(activation), Ok(sent_today))) => {
-                let stored = Stored { keys, bytes, sent_today, activated: activation.is_some() };
+            Ok((Ok((keys, bytes)), Ok(sent_today))) => {
+                let stored = Stored { keys, bytes, sent_today };
                 admin.remembered.set(stored);
                 stored
             }
             _ => admin.remembered.get(),
         };
-        (usage.keys, usage.store_bytes, usage.activated) = (stored.keys, stored.bytes, stored.activated);
-        usage.sent_today = stored.sent_today;
+        (usage.keys, usage.store_bytes, usage.sent_today) = (stored.keys, stored.bytes, stored.sent_today);
     }
     usage
 }

@@ -1,5 +1,6 @@
-//! `GET /usage?above=…&wait=…&seen=…`: answered when the server needs more memory, so that the operator hears of it in
-//! milliseconds and a server at rest costs both nothing but a socket.
+//! `GET /usage?above=…&wait=…&seen=…&activated=…`: answered when the server needs more memory or its owner has logged in
+//! for the first time, so that the operator hears of it in milliseconds and a server at rest costs both nothing but a
+//! socket.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,8 +9,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::http;
-use crate::memory::Budget;
+use super::{Admin, http};
 use crate::memory::budget::Figures;
 
 /// Nobody waits longer.
@@ -24,12 +24,14 @@ pub struct Wait {
     longest: Duration,
     /// The need that is known already.
     seen: Option<u64>,
+    /// Whether it is known that the atSign was onboarded; `None` for who does not care.
+    activated: Option<bool>,
 }
 
 impl Wait {
     /// What a query asks for; `None` for the figures at once.
     pub fn parse(query: Option<&str>) -> Result<Option<Self>, String> {
-        let (mut above, mut wait, mut seen) = (None, None, None);
+        let (mut above, mut wait, mut seen, mut activated) = (None, None, None, None);
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let wrong = |expected: &str| format!("{name}={value}: {expected}");
@@ -47,17 +49,20 @@ impl Wait {
                 "seen" => {
                     seen = Some(value.parse().map_err(|_| wrong("bytes are expected"))?);
                 }
-                _ => return Err(format!("{name}: there are above, wait and seen")),
+                "activated" => {
+                    activated = Some(value.parse().map_err(|_| wrong("true or false is expected"))?);
+                }
+                _ => return Err(format!("{name}: there are above, wait, seen and activated")),
             }
         }
         match (above, wait) {
-            (Some(above), Some(wait)) => Ok(Some(Self { above, longest: wait, seen })),
-            (None, None) if seen.is_none() => Ok(None),
+            (Some(above), Some(wait)) => Ok(Some(Self { above, longest: wait, seen, activated })),
+            (None, None) if seen.is_none() && activated.is_none() => Ok(None),
             _ => Err("above and wait go together".to_owned()),
         }
     }
 
-    /// Whether there is something to tell. `told`: how much refused work was told already.
+    /// Whether there is something to tell of memory. `told`: how much refused work was told already.
     fn is_due(&self, figures: &Figures, told: u64) -> bool {
         #[expect(clippy::cast_precision_loss, reason = "a mark is not that precise")]
         let is_above =
@@ -88,16 +93,17 @@ pub struct Waiters {
 
 impl Waiters {
     /// Waits until there is something to tell to the client of a connection.
-    pub(super) async fn wait(&self, wait: Wait, budget: &Budget, stream: &TcpStream) -> Waited {
+    pub(super) async fn wait(&self, wait: Wait, admin: &Admin, stream: &TcpStream) -> Waited {
         let mut own = 0;
         self.newest.send_modify(|newest| {
             *newest += 1;
             own = *newest;
         });
         let mut newest = self.newest.subscribe();
+        let mut activated = admin.status.activated();
         let until = Instant::now() + wait.longest;
         loop {
-            let figures = budget.figures(false);
+            let figures = admin.budget.figures(false);
             if wait.is_due(&figures, self.told.load(Ordering::Relaxed)) {
                 self.told.store(figures.refused, Ordering::Relaxed);
                 return Waited::Due;
@@ -107,7 +113,10 @@ impl Waiters {
                 _ = newest.wait_for(|newest| *newest != own) => return Waited::Displaced,
                 () = http::gone(stream) => return Waited::Gone,
                 () = tokio::time::sleep_until(until) => return Waited::Due,
-                () = budget.account().news() => {}
+                _ = activated.wait_for(|now| wait.activated.is_some_and(|known| *now != known)) => {
+                    return Waited::Due;
+                }
+                () = admin.budget.account().news() => {}
             }
         }
     }
@@ -137,9 +146,11 @@ mod tests {
             ("above=0.8&wait=10", "wait=10"),
             ("above=0.8&wait=3601s", "wait=3601s"),
             ("above=0.8&wait=1s&seen=-5", "seen=-5"),
+            ("above=0.8&wait=1s&activated=yes", "activated=yes"),
             ("below=1", "below"),
             ("above=0.8", "go together"),
             ("seen=5", "go together"),
+            ("activated=false", "go together"),
         ] {
             let error = Wait::parse(Some(query)).expect_err(query);
             assert!(error.contains(names), "{query}: {error}");

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use atsign_protocol::Metadata;
+use atsign_protocol::key::PKAM_PUBLIC_KEY;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::file::{CHECKPOINT_FRAMES, LOG};
@@ -33,24 +34,30 @@ pub enum DatabaseError {
     Unreadable(#[from] serde_json::Error),
 }
 
-/// `next`, `keys`, `deleted` and `posted`, which a change that is undone must not leave changed.
-type Counts = (i64, Option<u64>, bool, u64);
+/// What is known of the store without asking SQLite. A change that is undone must not leave it changed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counts {
+    /// The next commit id.
+    pub(super) next: i64,
+    /// Number of keys, once somebody asked.
+    pub(super) keys: Option<u64>,
+    /// Whether the last entry of the commit log is a deletion.
+    pub(super) deleted: bool,
+    /// Notifications stored since it was opened.
+    pub(super) posted: u64,
+    /// Whether the atSign was onboarded: its PKAM public key is there.
+    pub(super) activated: bool,
+}
 
 /// An open store.
 #[derive(Debug)]
 pub struct Database {
     pub(super) connection: Connection,
     pub(super) path: PathBuf,
-    /// The next commit id.
-    pub(super) next: i64,
-    /// Number of keys, once somebody asked.
-    pub(super) keys: Option<u64>,
-    /// What was counted when the transaction began.
+    /// What is known of it.
+    pub(super) counts: Counts,
+    /// What was known when the transaction began.
     pub(super) at_begin: Counts,
-    /// Whether the last entry of the commit log is a deletion.
-    pub(super) deleted: bool,
-    /// Notifications stored since it was opened.
-    pub(super) posted: u64,
     /// Who needs the store's file to stay as it is, so that the log only grows; 0 for nobody.
     pub(super) held: u64,
     /// What the tier allows.
@@ -65,7 +72,7 @@ impl Database {
 
     /// The commit id that the next change gets.
     pub fn next_commit_id(&self) -> i64 {
-        self.next
+        self.counts.next
     }
 
     /// Whether a transaction is open. SQLite ends one by itself after some errors.
@@ -76,16 +83,8 @@ impl Database {
     /// Begins the transaction of a group.
     pub fn begin(&mut self) -> Result<(), rusqlite::Error> {
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        self.at_begin = self.counts();
+        self.at_begin = self.counts;
         Ok(())
-    }
-
-    fn counts(&self) -> Counts {
-        (self.next, self.keys, self.deleted, self.posted)
-    }
-
-    fn count_again(&mut self, from: Counts) {
-        (self.next, self.keys, self.deleted, self.posted) = from;
     }
 
     /// Ends it. On disk when it returns.
@@ -96,7 +95,7 @@ impl Database {
 
     /// Undoes it.
     pub fn rollback(&mut self) {
-        self.count_again(self.at_begin);
+        self.counts = self.at_begin;
         if self.in_transaction() {
             // Where even this fails the connection is given up by whoever saw the first error.
             let _ = self.connection.execute_batch("ROLLBACK");
@@ -108,11 +107,11 @@ impl Database {
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, DatabaseError>,
     ) -> Result<T, DatabaseError> {
-        let before = self.counts();
+        let before = self.counts;
         self.connection.prepare_cached("SAVEPOINT one")?.execute([])?;
         let done = work(self);
         if done.is_err() && self.in_transaction() {
-            self.count_again(before);
+            self.counts = before;
             self.connection.prepare_cached("ROLLBACK TO one")?.execute([])?;
         }
         if self.in_transaction() {
@@ -134,8 +133,9 @@ impl Database {
                     .apply(existing, by, now)
                     .map_err(|refusal| DatabaseError::Refused(refusal.to_string()))?;
                 self.write(key, value.as_deref(), existing.is_some() && value.is_none(), &metadata)?;
+                self.counts.activated |= key == PKAM_PUBLIC_KEY;
                 if stored.is_none() {
-                    self.keys = self.keys.map(|keys| keys + 1);
+                    self.counts.keys = self.counts.keys.map(|keys| keys + 1);
                 }
                 self.log(key, *operation, *committed)
             }
@@ -176,7 +176,8 @@ impl Database {
 
     fn remove(&mut self, key: &str) -> Result<usize, DatabaseError> {
         let removed = self.connection.prepare_cached("DELETE FROM keys WHERE key = ?1")?.execute([key])?;
-        self.keys = self.keys.map(|keys| keys.saturating_sub(removed as u64));
+        self.counts.keys = self.counts.keys.map(|keys| keys.saturating_sub(removed as u64));
+        self.counts.activated &= key != PKAM_PUBLIC_KEY;
         Ok(removed)
     }
 
@@ -184,14 +185,14 @@ impl Database {
         if !committed {
             return Ok(-1);
         }
-        let id = self.next;
+        let id = self.counts.next;
         self.connection
             .prepare_cached(
                 "INSERT OR REPLACE INTO commit_log (commit_id, key, operation) VALUES (?1, ?2, ?3)",
             )?
             .execute(params![id, key, sign(operation)])?;
-        self.next += 1;
-        self.deleted = operation == Operation::Delete;
+        self.counts.next += 1;
+        self.counts.deleted = operation == Operation::Delete;
         Ok(id)
     }
 
@@ -273,12 +274,12 @@ impl Database {
 
     /// Number of keys.
     pub(super) fn key_count(&mut self) -> Result<u64, DatabaseError> {
-        if let Some(keys) = self.keys {
+        if let Some(keys) = self.counts.keys {
             return Ok(keys);
         }
         let count: i64 = self.connection.query_row("SELECT count(*) FROM keys", [], |row| row.get(0))?;
         let keys = count.unsigned_abs();
-        self.keys = Some(keys);
+        self.counts.keys = Some(keys);
         Ok(keys)
     }
 

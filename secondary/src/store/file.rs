@@ -5,10 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use atsign_protocol::key::PKAM_PUBLIC_KEY;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::database::Database;
+use super::database::{Counts, Database};
 use super::wal::{self, Log};
 use crate::epoch::volume::sync_directory;
 use crate::epoch::{Contents, TakeoverError};
@@ -163,10 +164,13 @@ impl Database {
             )
             .map_err(failed)?;
         let next = floor.max(last + 1);
-        let (keys, deleted, posted, held) = (None, false, 0, 0);
-        let at_begin = (next, keys, deleted, posted);
-        let quota = Arc::default();
-        let database = Self { connection, path, next, keys, at_begin, deleted, posted, held, quota };
+        let activated = connection
+            .query_row("SELECT EXISTS (SELECT 1 FROM keys WHERE key = ?1)", [PKAM_PUBLIC_KEY], |row| {
+                row.get(0)
+            })
+            .map_err(failed)?;
+        let counts = Counts { next, keys: None, deleted: false, posted: 0, activated };
+        let database = Self { connection, path, counts, at_begin: counts, held: 0, quota: Arc::default() };
         if log == Log::Unfinished {
             database.empty_log().map_err(|error| OpenError::of(&database.path, error))?;
         }
@@ -211,10 +215,11 @@ impl Database {
 
     /// Makes the store one of an atSign whose commit ids go on from `next` at least.
     pub(crate) fn adopt(&mut self, at_sign: &str, next: i64) -> Result<(), rusqlite::Error> {
-        self.next = self.next.max(next);
+        self.counts.next = self.counts.next.max(next);
         let transaction = self.connection.transaction()?;
         transaction.execute("INSERT OR REPLACE INTO meta VALUES ('atSign', ?1)", [at_sign])?;
-        transaction.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", (FLOOR, self.next.to_string()))?;
+        transaction
+            .execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", (FLOOR, self.counts.next.to_string()))?;
         transaction.commit()
     }
 }

@@ -363,8 +363,10 @@ impl Keeper {
     /// Tells how far the store has come, and wakes who waits for that. Only ever after the fence has confirmed it.
     fn announce(&self) {
         let Some(database) = &self.database else { return };
-        let now = Progress { commit: database.next - 1, deleted: database.deleted, posted: database.posted };
+        let counts = database.counts;
+        let now = Progress { commit: counts.next - 1, deleted: counts.deleted, posted: counts.posted };
         self.shared.progress.send_if_modified(|progress| std::mem::replace(progress, now) != now);
+        self.shared.status.set_activated(counts.activated);
         if let Ok(bytes) = database.page_bytes() {
             self.shared.caches.page_bytes.store(bytes, Ordering::Relaxed);
         }

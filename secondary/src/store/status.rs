@@ -3,6 +3,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
 use crate::epoch::takeover::Progress;
 
 /// A line in the log at most so often while nothing but time changes.
@@ -81,6 +83,7 @@ pub(super) fn damaged(reason: &str) -> String {
 #[derive(Debug, Default)]
 pub struct Status {
     inner: Mutex<(State, Option<Instant>)>,
+    activated: watch::Sender<bool>,
 }
 
 impl Status {
@@ -106,6 +109,16 @@ impl Status {
             inner.1 = Some(Instant::now());
         }
         inner.0 = state;
+    }
+
+    /// Whether the atSign was onboarded: its PKAM public key is stored. `false` while the store is not ours.
+    pub fn activated(&self) -> watch::Receiver<bool> {
+        self.activated.subscribe()
+    }
+
+    /// Sets it, and wakes who waits for it.
+    pub(super) fn set_activated(&self, activated: bool) {
+        self.activated.send_if_modified(|known| std::mem::replace(known, activated) != activated);
     }
 
     fn lock(&self) -> MutexGuard<'_, (State, Option<Instant>)> {

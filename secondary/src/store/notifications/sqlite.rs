@@ -173,7 +173,7 @@ impl Database {
             self.count_sent(now, !rationed)?;
         }
         self.insert(&notification)?;
-        self.posted += 1;
+        self.counts.posted += 1;
         Ok(Posted { commit, new: true })
     }
 
