@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use atsign_crds::{AtSign, AtSignTier};
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::Client;
 use kube::core::DeserializeGuard;
 use kube::runtime::events::{Recorder, Reporter};
@@ -31,15 +32,18 @@ pub struct Stores {
     pub at_signs: Vec<Store<GuardedAtSign>>,
     /// Tiers.
     pub tiers: Store<GuardedTier>,
+    /// `StorageClass`es.
+    pub storage_classes: Store<StorageClass>,
 }
 
 impl Stores {
-    /// Returns once every store was filled: who reconciles before could give one atSign to two.
+    /// Returns once every store was filled: who reconciles before could give one atSign to two, or miss a class.
     pub async fn ready(&self) -> Result<(), WriterDropped> {
         for store in &self.at_signs {
             store.wait_until_ready().await?;
         }
-        self.tiers.wait_until_ready().await
+        self.tiers.wait_until_ready().await?;
+        self.storage_classes.wait_until_ready().await
     }
 
     /// Every AtSign that can be read.
@@ -50,6 +54,11 @@ impl Stores {
     /// Every tier that can be read.
     pub fn tiers(&self) -> Vec<AtSignTier> {
         self.tiers.state().iter().filter_map(|tier| tier.0.clone().ok()).collect()
+    }
+
+    /// Every `StorageClass`.
+    pub fn storage_classes(&self) -> Vec<Arc<StorageClass>> {
+        self.storage_classes.state()
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atsign_crds::AtSign;
+use atsign_crds::condition::{READY, STORAGE_SIZE_DIFFERS};
 use futures::future::{BoxFuture, Shared};
 use futures::stream::{self, Stream};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
@@ -15,6 +16,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{Api, DynamicObject};
 use kube::core::{ApiResource, PartialObjectMeta};
 use kube::runtime::controller::{Config, Controller};
@@ -58,19 +60,19 @@ pub async fn run(
         [] => vec![None],
         namespaces => namespaces.iter().cloned().map(Some).collect(),
     };
-    let (tiers, tier_writers) = tier_stores(scopes.len());
-    let (at_signs, writers): (Vec<_>, Vec<_>) =
-        scopes.iter().map(|_| reflector::store::<GuardedAtSign>()).unzip();
-    let stores = Stores { at_signs, tiers };
+    let (at_signs, writers) = stores::<GuardedAtSign>(scopes.len());
+    let (tiers, tier_writers) = stores::<GuardedTier>(scopes.len());
+    let (classes, class_writers) = stores::<StorageClass>(scopes.len());
+    // What belongs to no namespace is in each of them; the first is read.
+    let (tiers, storage_classes) = (tiers[0].clone(), classes[0].clone());
+    let stores = Stores { at_signs, tiers, storage_classes };
     let context = Arc::new(Context::new(client, options, stores, metrics, authority));
-    let controllers = scopes.into_iter().zip(writers).zip(tier_writers).enumerate().map(
-        |(index, ((scope, writer), (tier_store, tier_writer)))| {
-            let scope = Scope {
-                namespace: scope,
-                at_signs: context.stores.at_signs[index].clone(),
-                tiers: tier_store,
-            };
-            scope.run(writer, tier_writer, context.clone(), stop.clone())
+    let writers = writers.into_iter().zip(tier_writers).zip(class_writers);
+    let controllers = scopes.into_iter().zip(writers).enumerate().map(
+        |(index, (namespace, ((at_signs, tiers), storage_classes)))| {
+            let scope = Scope { namespace, at_signs: context.stores.at_signs[index].clone() };
+            let writers = Writers { at_signs, tiers, storage_classes };
+            scope.run(writers, context.clone(), stop.clone())
         },
     );
     let chores = async {
@@ -83,43 +85,48 @@ pub async fn run(
     tokio::join!(futures::future::join_all(controllers), chores);
 }
 
-type TierStore = (Store<GuardedTier>, Writer<GuardedTier>);
-
-/// A store of tiers for each scope; the first is the one that is read.
-fn tier_stores(count: usize) -> (Store<GuardedTier>, Vec<TierStore>) {
-    let stores: Vec<TierStore> = (0..count.max(1)).map(|_| reflector::store()).collect();
-    (stores[0].0.clone(), stores)
+/// A store for each scope.
+fn stores<K>(scopes: usize) -> (Vec<Store<K>>, Vec<Writer<K>>)
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    (0..scopes).map(|_| reflector::store()).unzip()
 }
 
 /// One watched namespace, or all.
 struct Scope {
     namespace: Option<String>,
     at_signs: Store<GuardedAtSign>,
-    tiers: Store<GuardedTier>,
+}
+
+/// What fills the stores of a scope.
+struct Writers {
+    at_signs: Writer<GuardedAtSign>,
+    tiers: Writer<GuardedTier>,
+    storage_classes: Writer<StorageClass>,
 }
 
 impl Scope {
-    async fn run(
-        self,
-        writer: Writer<GuardedAtSign>,
-        tier_writer: Writer<GuardedTier>,
-        context: Arc<Context>,
-        stop: Shared<BoxFuture<'static, ()>>,
-    ) {
+    async fn run(self, writers: Writers, context: Arc<Context>, stop: Shared<BoxFuture<'static, ()>>) {
         let client = &context.client;
         let children = watcher::Config::default().labels(names::MANAGED);
         let at_signs = watcher(self.api::<GuardedAtSign>(client), watcher::Config::default())
             .default_backoff()
             .modify(prune)
-            .reflect(writer)
+            .reflect(writers.at_signs)
             .touched_objects();
         let tiers = watcher(Api::<GuardedTier>::all(client.clone()), watcher::Config::default())
             .default_backoff()
             .modify(prune)
-            .reflect(tier_writer)
+            .reflect(writers.tiers)
             .touched_objects();
-        let (of_tier, of_rival, of_secret) =
-            (self.at_signs.clone(), context.stores.clone(), self.at_signs.clone());
+        let classes = watcher(Api::<StorageClass>::all(client.clone()), watcher::Config::default())
+            .default_backoff()
+            .modify(prune)
+            .reflect(writers.storage_classes)
+            .touched_objects();
+        let (of_tier, of_class, of_secret, of_rival) =
+            (self.at_signs.clone(), self.at_signs.clone(), self.at_signs.clone(), context.stores.clone());
         let rivals = watcher(self.api::<GuardedAtSign>(client), watcher::Config::default())
             .default_backoff()
             .modify(prune)
@@ -132,12 +139,12 @@ impl Scope {
         let routes = changed(|context| &context.routes, context.clone(), self.namespace.clone());
         let certificates = changed(|context| &context.certificates, context.clone(), self.namespace.clone());
         let gateways = behind_gateways(context.clone(), self.at_signs.clone());
-        drop(self.tiers);
         let jobs: Api<PartialObjectMeta<Job>> = Api::namespaced(client.clone(), &context.options.namespace);
         let config = Config::default().debounce(GATHER).concurrency(context.options.concurrency);
         Controller::for_stream(at_signs, self.at_signs.clone())
             .with_config(config)
             .watches_stream(tiers, move |tier| served_by(&of_tier, &tier))
+            .watches_stream(classes, move |_| helped_by_a_class(&of_class))
             .watches_stream(rivals, move |at_sign| rivals_of(&of_rival, &at_sign))
             .owns(scoped::<Deployment>(client, self.namespace.as_deref()), children.clone())
             .owns(scoped::<Service>(client, self.namespace.as_deref()), children.clone())
@@ -255,6 +262,21 @@ fn served_by(at_signs: &Store<GuardedAtSign>, tier: &GuardedTier) -> Vec<ObjectR
     let concerned = at_signs.state().into_iter().filter(|at_sign| {
         at_sign.0.as_ref().is_ok_and(|at_sign| at_sign.spec.tier.as_ref().is_none_or(|named| *named == tier))
     });
+    concerned.map(|at_sign| ObjectRef::from_obj(at_sign.as_ref())).collect()
+}
+
+/// The AtSigns that a change of a class may help: those that are not ready, whatever their status says of it, for it may
+/// not say so yet, and those that wait for a larger claim.
+fn helped_by_a_class(at_signs: &Store<GuardedAtSign>) -> Vec<ObjectRef<GuardedAtSign>> {
+    let may_be = |at_sign: &AtSign| {
+        let conditions =
+            at_sign.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+        let is =
+            |type_| conditions.iter().any(|condition| condition.type_ == type_ && condition.status == "True");
+        !is(READY) || is(STORAGE_SIZE_DIFFERS)
+    };
+    let at_signs = at_signs.state().into_iter();
+    let concerned = at_signs.filter(|at_sign| at_sign.0.as_ref().is_ok_and(may_be));
     concerned.map(|at_sign| ObjectRef::from_obj(at_sign.as_ref())).collect()
 }
 

@@ -3,6 +3,7 @@
 pub mod extension;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use atsign_crds::condition::QUOTA_EXCEEDED;
 use atsign_crds::{AtSign, AtSignTier};
@@ -78,7 +79,7 @@ pub struct Observed {
     /// The volume on a tier's export.
     pub static_volume: Option<PersistentVolume>,
     /// All `StorageClass`es.
-    pub storage_classes: Vec<StorageClass>,
+    pub storage_classes: Vec<Arc<StorageClass>>,
     /// The Job that makes the directory on a tier's export.
     pub storage_job: Option<Job>,
     /// The server's pods.
@@ -160,7 +161,7 @@ pub async fn dereference(context: &Context, at_sign: &AtSign) -> Result<Observed
         activation: secret(activation.unwrap_or_else(|| names::activation(&name))).await?,
         admin: secret(names::admin(&name)).await?,
         tls: secret(tls.unwrap_or_else(|| names::tls(&name))).await?,
-        storage_classes: storage_classes(client).await?,
+        storage_classes: context.stores.storage_classes(),
         storage_job: if tiers.iter().any(has_export) {
             let uid = at_sign.uid().unwrap_or_default();
             one("the storage Job", client, &context.options.namespace, &names::init_job(&uid)).await?
@@ -229,11 +230,6 @@ async fn namespace_labels(
     }
     let api: Api<Namespace> = Api::all(client.clone());
     Ok(read("the namespace", api.get(namespace).await)?.metadata.labels.unwrap_or_default())
-}
-
-async fn storage_classes(client: &Client) -> Result<Vec<StorageClass>, Error> {
-    let api: Api<StorageClass> = Api::all(client.clone());
-    Ok(read("the StorageClasses", api.list(&ListParams::default()).await)?.items)
 }
 
 fn has_export(tier: &AtSignTier) -> bool {

@@ -206,7 +206,8 @@ async fn refuse(
     } else if refusal.passes() {
         (Progress::Reconciling(because), passes(context, at_sign, refusal.reason()))
     } else {
-        (Progress::Stalled(because), REFUSED)
+        let wait = if refusal.is_heard() { context.options.resync } else { REFUSED };
+        (Progress::Stalled(because), wait)
     };
     update_status(context, at_sign, &Outcome::Not(progress), now).await?;
     Ok(Action::requeue(jittered(wait)))

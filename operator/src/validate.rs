@@ -234,6 +234,24 @@ impl Error {
     pub fn passes(&self) -> bool {
         matches!(self, Self::CleanupPending { .. } | Self::CertificatePending { .. })
     }
+
+    /// Whether all that could end it is watched, so that nobody has to look.
+    pub fn is_heard(&self) -> bool {
+        matches!(
+            self,
+            Self::NotYetSupported(_)
+                | Self::InvalidAtSign { .. }
+                | Self::TierNotFound(_)
+                | Self::ImageNotAllowed(_)
+                | Self::OutsideTier { .. }
+                | Self::StorageClassNotFound(_)
+                | Self::NoStorageClass
+                | Self::CertManagerOff
+                | Self::GatewayApiOff
+                | Self::GatewayNotFound(_)
+                | Self::GatewayUnfit { .. }
+        )
+    }
 }
 
 /// Where the certificate or the CRAM secret comes from.

@@ -181,7 +181,12 @@ async fn a_claim_grows_where_its_class_allows_and_is_told_of_where_not() {
         "1Gi"
     );
 
+    let expands =
+        |expands: bool| json!({"provisioner": "example.com/played", "allowVolumeExpansion": expands});
+    story.world.apply("StorageClass", &class, expands(false)).await;
     story.world.apply("AtSign", "alice", sized(Some(&class), "2Gi")).await;
+    story.until_condition("StorageSizeDiffers", "ClassDoesNotExpand").await;
+    story.world.apply("StorageClass", &class, expands(true)).await;
     story.until_condition("StorageSizeDiffers", "Resizing").await;
     let claims = story.world.api("PersistentVolumeClaim");
     let asked = claims.get("alice").await.expect("the claim");

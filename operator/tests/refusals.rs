@@ -140,11 +140,14 @@ async fn each_refusal_has_a_reason_and_says_what_to_do() {
 #[tokio::test]
 async fn what_was_refused_is_served_once_its_cause_is_gone() {
     let world = World::new().await;
-    let tier = format!("late-{}", world.namespace);
+    let late = format!("late-{}", world.namespace);
     let operator = world.operator().await;
-    world.apply("AtSign", "alice", json!({"spec": {"tier": tier}})).await;
+    let spec = json!({"tier": late, "storage": {"storageClassName": late}});
+    world.apply("AtSign", "alice", json!({"spec": spec})).await;
     world.until("alice", "False", "TierNotFound").await;
-    world.apply("AtSignTier", &tier, json!({"spec": {}})).await;
+    world.apply("AtSignTier", &late, json!({"spec": {}})).await;
+    world.until("alice", "False", "StorageClassNotFound").await;
+    world.apply("StorageClass", &late, json!({"provisioner": "example.com/played"})).await;
     world.until("alice", "True", "ServerReady").await;
     operator.stop().await;
 }

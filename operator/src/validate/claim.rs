@@ -1,5 +1,7 @@
 //! Where the data is: a claim that exists, one of a StorageClass, or a directory on a tier's NFS export.
 
+use std::sync::Arc;
+
 use atsign_crds::{AtSign, quantity};
 use atsign_protocol::at_sign;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
@@ -252,17 +254,14 @@ fn class_of(claim: &PersistentVolumeClaim) -> Option<&str> {
     claim.spec.as_ref()?.storage_class_name.as_deref()
 }
 
-fn class_named(name: Option<String>, classes: &[StorageClass]) -> Result<&StorageClass, Error> {
+fn class_named(name: Option<String>, classes: &[Arc<StorageClass>]) -> Result<&StorageClass, Error> {
+    let mut classes = classes.iter().map(Arc::as_ref);
     if let Some(name) = name {
-        let named = classes.iter().find(|class| class.name_any() == name);
+        let named = classes.find(|class| class.name_any() == name);
         return named.ok_or(Error::StorageClassNotFound(name));
     }
     let is_default =
         |class: &&StorageClass| class.annotations().get(DEFAULT_CLASS).is_some_and(|is| is == "true");
     // Of several defaults Kubernetes takes the newest.
-    classes
-        .iter()
-        .filter(is_default)
-        .max_by_key(|class| class.creation_timestamp())
-        .ok_or(Error::NoStorageClass)
+    classes.filter(is_default).max_by_key(|class| class.creation_timestamp()).ok_or(Error::NoStorageClass)
 }
