@@ -11,13 +11,15 @@ mod kwok;
 mod local;
 mod metrics_server;
 mod sdk;
+mod suite;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum as _};
+use suite::{Place, Suite};
 
 use crate::cluster::{self, Cluster, tools};
 use crate::servers::{self, cargo};
@@ -51,86 +53,6 @@ impl Options {
             some => some.contains(suite),
         };
         Suite::value_variants().iter().copied().filter(asked).collect()
-    }
-}
-
-/// A group of tests that need the same surroundings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Suite {
-    /// Formatting, clippy, generated files
-    Lint,
-    /// Tests that need nothing but this machine
-    Unit,
-    /// The embedded cluster's NFS: server, mounts, provisioner
-    Nfs,
-    /// Tests against a real API server without nodes (target `cluster_api`)
-    Api,
-    /// The Helm chart (target `chart`)
-    Chart,
-    /// Tests in a real cluster (targets `cluster_…`)
-    Cluster,
-    /// The official SDK, with `cargo xtask local`, in a real cluster and from outside a house (`cluster_sdk`, `cluster_house`)
-    Sdk,
-    /// Beside the real node one that the KWOK controller plays (target `cluster_kwok`)
-    Kwok,
-    /// Behind a gateway that many atSigns share, Traefik (target `cluster_gateway`)
-    Gateway,
-    /// With cert-manager, whose issuers sign (target `cluster_cert_manager`)
-    CertManager,
-    /// With metrics-server, which measures servers of other images (target `cluster_metrics_server`)
-    MetricsServer,
-    /// Every fuzz target for a short time; needs a nightly toolchain
-    Fuzz,
-    /// One writer on the kernel's own NFS, in a guest of user-mode-linux
-    KernelNfs,
-    /// Memory limits by control groups of version 2, in a guest of user-mode-linux
-    CgroupV2,
-}
-
-impl Suite {
-    /// Whether it runs only when it is asked for by name, or in the soak: its tools are not on every machine.
-    fn is_special(self) -> bool {
-        matches!(
-            self,
-            Self::Kwok
-                | Self::Gateway
-                | Self::CertManager
-                | Self::MetricsServer
-                | Self::Fuzz
-                | Self::KernelNfs
-                | Self::CgroupV2
-        )
-    }
-
-    /// A test target's name says what it needs.
-    fn of(target: &str) -> Self {
-        match target {
-            "cluster_api" => Self::Api,
-            "cluster_sdk" | "cluster_house" => Self::Sdk,
-            "cluster_kwok" => Self::Kwok,
-            "cluster_gateway" => Self::Gateway,
-            "cluster_cert_manager" => Self::CertManager,
-            "cluster_metrics_server" => Self::MetricsServer,
-            "chart" => Self::Chart,
-            _ if target.starts_with("cluster_") => Self::Cluster,
-            _ => Self::Unit,
-        }
-    }
-
-    /// Whether it consists of this workspace's test programs.
-    fn has_binaries(self) -> bool {
-        !matches!(self, Self::Lint | Self::Nfs | Self::Fuzz | Self::KernelNfs | Self::CgroupV2)
-    }
-
-    fn needs_cluster(self) -> bool {
-        matches!(
-            self,
-            Self::Cluster | Self::Sdk | Self::Kwok | Self::Gateway | Self::CertManager | Self::MetricsServer
-        )
-    }
-
-    fn name(self) -> String {
-        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 }
 
@@ -198,7 +120,7 @@ pub(crate) fn test(options: &Options) -> Result<ExitCode> {
             });
         }
     }
-    if suites.iter().any(|suite| suite.has_binaries()) {
+    if suites.iter().any(|suite| suite.place() != Place::Own) {
         let _only_me = cluster.lock()?;
         // What an earlier run left, so that nothing that passes here leans on it.
         host::require_root()?;
@@ -238,13 +160,13 @@ fn run_binaries(options: &Options, suites: &[Suite], cluster: &Cluster, report: 
     host::install(&[("redis-check-rdb", "redis-tools")])?;
     tools::prepare(cluster)?;
     let servers = servers::build()?;
-    let only_cluster = suites.iter().all(|suite| suite.needs_cluster() || !suite.has_binaries());
+    let only_cluster = suites.iter().all(|suite| suite.place() != Place::Machine);
     let tests = if only_cluster { binaries::compile_those_of_the_cluster() } else { binaries::compile() }?;
     let of = |suite: Suite| tests.iter().filter(move |test| Suite::of(&test.target) == suite);
     let filter = options.filter.as_deref();
 
     let known = environment(options, cluster, &servers);
-    for suite in suites.iter().copied().filter(|suite| suite.has_binaries() && !suite.needs_cluster()) {
+    for suite in suites.iter().copied().filter(|suite| suite.place() == Place::Machine) {
         report.run(suite, || {
             let mut tally = Tally::default();
             for test in of(suite) {
@@ -262,7 +184,7 @@ fn run_binaries(options: &Options, suites: &[Suite], cluster: &Cluster, report: 
             Tally::of(python.and_then(|python| local::the_sdk_logs_in_with_the_keys_files(&python, &servers)))
         });
     }
-    let in_cluster: Vec<_> = suites.iter().copied().filter(|suite| suite.needs_cluster()).collect();
+    let in_cluster: Vec<_> = suites.iter().copied().filter(|suite| suite.place() == Place::Cluster).collect();
     if in_cluster.is_empty() {
         return Ok(());
     }
@@ -282,14 +204,10 @@ fn run_binaries(options: &Options, suites: &[Suite], cluster: &Cluster, report: 
     });
     for suite in in_cluster.into_iter().filter(|_| ready) {
         let mut known = known.clone();
-        match suite {
-            Suite::Kwok => kwok::start(cluster)?,
-            Suite::Gateway => gateway::start(cluster)?,
-            Suite::CertManager => cert_manager::start(cluster)?,
-            Suite::MetricsServer => metrics_server::start(cluster)?,
-            _ => {}
+        if let Some(start) = suite.guest() {
+            start(cluster)?;
         }
-        if matches!(suite, Suite::Sdk | Suite::Gateway) {
+        if suite.needs_python() {
             known.push(("ATSIGN_PYTHON", sdk::python(cluster.cache())?));
         }
         report.run(suite, || {
