@@ -9,7 +9,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::world::{Access, Answer, Block, Content, NOW, Name, Op, Order, World};
+use super::call::{Access, Answer, Op, Order};
+use super::world::{Block, Content, NOW, Name, World};
 use super::{Model, Mutation};
 use crate::epoch::block::{BLOCK, Blocks};
 use crate::epoch::copy::Stamp;

@@ -3,6 +3,8 @@
 //! The code that takes a store over is the code of this crate; only [`super::volume::Volume`] is a simulation. What is
 //! covered, with which bounds, stands in `docs/decisions/0001-one-writer-by-epochs.md`.
 
+mod call;
+mod invariants;
 mod machine;
 mod process;
 mod search;

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::Model;
+use super::call::{Answer, Op, Order};
 use super::machine::{Machine, SimulatedFile, SimulatedStore, name};
-use super::world::{Answer, NOW, Name, Op, Order, World};
+use super::world::{NOW, Name, World};
 use crate::epoch::block::Blocks;
 use crate::epoch::decision::FolderLock;
 use crate::epoch::fence::{Fence, Reading};

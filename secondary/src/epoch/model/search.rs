@@ -5,8 +5,9 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::Model;
+use super::call::{Answer, Op, Order};
 use super::process::Process;
-use super::world::{Answer, NOW, Op, Order, World};
+use super::world::{NOW, World};
 
 /// A moment: the world, its processes, and what may still go wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

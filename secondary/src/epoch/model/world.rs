@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::call::{Access, Answer, Op};
 use super::{Model, Mutation};
 
 pub(super) type Name = Arc<str>;
@@ -47,82 +48,13 @@ pub(super) struct Memory {
     pages: BTreeMap<Name, Content>,
 }
 
-/// One call of a process. Paths are absolute, `/` being the storage directory; a file is known by the name and
-/// generation under which it was made.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Op {
-    Open(Name, Access),
-    Read(Name),
-    Write(Name, usize, Block),
-    Sync(Name),
-    Link(Name, Name),
-    Remove(Name),
-    MakeFolder(Name),
-    RemoveFolder(Name),
-    List(Name),
-    Lock(Name),
-    Stamp(Name),
-    Copy(Name, Name),
-    Boottime,
-    /// Since when.
-    Sleep(u32),
-    CreateStore(Name),
-    OpenStore(Name),
-    Append(Name),
-    SyncStore(Name),
-    Checkpoint(Name),
-    CloseStore(Name),
-    /// What a server's clients ask for next.
-    Order,
-    /// A write is acknowledged.
-    Acknowledge(u8),
-    /// A read is answered with these writes.
-    Observe(u8),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Access {
-    Existing,
-    Create,
-    /// Creates the seal of the caller's own number.
-    CreateOwnSeal,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Answer {
-    Done,
-    File(Name, Content),
-    Names(Vec<String>),
-    Locked(bool),
-    Stamp(Option<(u64, Content)>),
-    /// Ticks; kept relative to a present that never changes, so that the past fades.
-    Time(u32),
-    Writes(u8),
-    Order(Order),
-    NotFound,
-    Exists,
-    Failed,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Order {
-    Write,
-    Read,
-    Renew,
-    /// To look at its seal.
-    Notice,
-    Checkpoint,
-    Tidy,
-    Stop,
-}
-
 /// The present, in ticks.
 pub(super) const NOW: u32 = 100;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct World {
-    names: BTreeMap<Name, Name>,
-    files: BTreeMap<Name, Inode>,
+    pub(super) names: BTreeMap<Name, Name>,
+    pub(super) files: BTreeMap<Name, Inode>,
     machines: Vec<Memory>,
     /// Machine and folder, and the process that locked it.
     locks: BTreeMap<(usize, Name), usize>,
@@ -478,77 +410,6 @@ impl World {
             }
         }
         self
-    }
-
-    fn writes_in<'a>(&'a self, folder: &str, view: impl Fn(&'a Inode) -> &'a Content) -> u8 {
-        ["store.db", "store.db-wal"]
-            .iter()
-            .filter_map(|name| self.names.get(&file_in(folder, name)))
-            .map(|file| match view(&self.files[file]) {
-                Content::Store(writes) | Content::Log { writes, .. } => *writes,
-                _ => 0,
-            })
-            .fold(0, |all, writes| all | writes)
-    }
-
-    fn epochs(&self) -> impl Iterator<Item = (u64, Seen)> {
-        self.names.iter().filter_map(|(name, file)| {
-            let number = name.strip_prefix("/epoch/")?.parse().ok()?;
-            Some((number, Seen::of(&self.files[file].now)?))
-        })
-    }
-
-    fn seal_is_set(&self, number: u64) -> bool {
-        let seal = self.names.get(&*format!("/epoch/{number}.seal"));
-        seal.is_some_and(|seal| self.files[seal].now != Content::Blocks(vec![Block::Zeros]))
-    }
-
-    /// Whether the epoch that made this data folder has a successor.
-    fn is_sealed(&self, folder: &str) -> bool {
-        let number = folder.rsplit_once('-').and_then(|(_, number)| number.parse().ok());
-        number.is_some_and(|number| self.seal_is_set(number))
-    }
-
-    /// What must be true at every moment.
-    pub(super) fn check(&self) -> Result<(), String> {
-        if let Some(broken) = &self.broken {
-            return Err(broken.clone());
-        }
-        let complete: Vec<_> = self.epochs().filter(|(_, epoch)| epoch.complete).collect();
-        if complete.iter().filter(|(number, _)| !self.seal_is_set(*number)).count() > 1 {
-            return Err("two epochs are complete and not sealed".to_owned());
-        }
-        let survivor = complete.iter().max_by_key(|(number, _)| *number);
-        let kept = survivor.map_or(0, |(_, epoch)| self.writes_in(&epoch.data, |inode| &inode.now));
-        if self.acknowledged & !kept != 0 {
-            return Err("the newest complete epoch lacks an acknowledged write".to_owned());
-        }
-        let stable = self.names.iter().filter_map(|(name, file)| {
-            let number: u64 = name.strip_prefix("/epoch/")?.parse().ok()?;
-            Some((number, Seen::of(&self.files[file].stable).filter(|epoch| epoch.complete)?))
-        });
-        let survivor = stable.max_by_key(|(number, _)| *number);
-        let kept = survivor.map_or(0, |(_, epoch)| self.writes_in(&epoch.data, |inode| &inode.stable));
-        if self.acknowledged & !kept != 0 {
-            return Err("an acknowledged write would be lost with the power".to_owned());
-        }
-        Ok(())
-    }
-}
-
-/// What of an epoch's file the checks look at.
-struct Seen {
-    complete: bool,
-    data: Name,
-}
-
-impl Seen {
-    fn of(content: &Content) -> Option<Self> {
-        let Content::Blocks(blocks) = content else { return None };
-        let [Block::Text(identity), _, complete, _] = blocks.as_slice() else { return None };
-        let identity: crate::epoch::files::Identity = serde_json::from_slice(identity).ok()?;
-        let complete = matches!(complete, Block::Text(text) if **text == *b"complete");
-        Some(Self { complete, data: format!("/{}", identity.data).into() })
     }
 }
 
