@@ -1,6 +1,7 @@
 //! What the process promises: start, stop, crash, and who may have the store.
 
 mod backup;
+mod backup_stream;
 mod faults;
 mod server;
 
