@@ -53,6 +53,22 @@ fn account(world: &World, name: &str, may_read: bool) -> String {
     admin.kubectl_ok(&["create", "token", name, "-n", namespace], "").expect("a token").trim().to_owned()
 }
 
+/// The lines that docs/billing.md shows.
+fn documented() -> Vec<Value> {
+    let page = include_str!("../../docs/billing.md");
+    let lines: Vec<Value> = page
+        .lines()
+        .filter(|line| line.starts_with('{'))
+        .map(|line| serde_json::from_str(line).expect("a line of JSON"))
+        .collect();
+    assert_eq!(lines.len(), 3);
+    lines
+}
+
+fn fields(line: &Value) -> Vec<&String> {
+    line.as_object().expect("an object").keys().collect()
+}
+
 /// Serves the figures, and answers once the port is open.
 async fn serve(world: &World) -> (SocketAddr, tokio::task::JoinHandle<()>) {
     let [port] = ports::free().expect("a port");
@@ -109,6 +125,9 @@ async fn each_atsign_has_its_line_for_whom_may_read_them_also_after_a_restart() 
             })
         );
         assert_eq!((&stopped["reachable"], &stopped["reason"]), (&json!(false), &json!("no server runs")));
+        for (documented, line) in documented().iter().zip([alice, stopped, end]) {
+            assert_eq!(fields(documented), fields(line), "docs/billing.md shows other fields");
+        }
     };
     check(&read(address, &reader).await);
 
