@@ -5,6 +5,7 @@
 //! the rest: it waits at the server's admin port ([`hearing`]), resizes the pod ([`resize`]), has it replaced where there
 //! is room ([`mover`]), and says so ([`telling`]). The [`fleet`] has all of them.
 
+pub mod act;
 pub mod admin;
 pub mod decide;
 pub mod fleet;

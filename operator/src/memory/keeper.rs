@@ -12,6 +12,7 @@ use kube::api::Api;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
+use super::act::{Act, Next, Why};
 use super::admin;
 use super::fleet::{Key, Post, Shared, Wanted};
 use super::hearing::Hearing;
@@ -19,7 +20,7 @@ use super::mover::Mover;
 use super::pod::PodView;
 use super::report::{Change, Facts};
 use super::resize::{Refusal, resize};
-use super::sizing::{Act, Next, Sizing, Why};
+use super::sizing::Sizing;
 use super::telling::{Telling, instant};
 use crate::backoff::jittered;
 use crate::names;

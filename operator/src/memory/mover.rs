@@ -9,11 +9,11 @@ use kube::runtime::events::EventType;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::act::{Act, Next, Why};
 use super::fleet::{Key, Shared, Wanted};
 use super::moving::Move;
 use super::pod::PodView;
 use super::report::Change;
-use super::sizing::{Act, Next, Why};
 use super::telling::{Telling, instant, publish};
 use crate::backoff::jittered;
 

@@ -6,10 +6,10 @@ use atsign_protocol::Usage;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
+use super::act::{Blocked, Why};
 use super::decide::Decided;
 use super::ladder::Limits;
 use super::pod::PodView;
-use super::sizing::{Blocked, Why};
 use crate::condition::{Because, condition};
 
 /// The conditions that are written here.

@@ -5,6 +5,7 @@
 use atsign_crds::quantity;
 use jiff::{SignedDuration, Timestamp};
 
+use super::act::{Act, Blocked, Next, Why};
 use super::decide::{Decided, Decision, decide};
 use super::history::History;
 use super::ladder::Limits;
@@ -22,92 +23,6 @@ const FAILING: SignedDuration = SignedDuration::from_secs(15);
 const NODE_FULL: &str = "NodeFull";
 const NOT_SUPPORTED: &str = "NotSupported";
 
-/// What to do now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Act {
-    /// Ask the API server for another size.
-    Resize {
-        /// The size.
-        to: u64,
-        /// Why, as the status says it.
-        why: Why,
-    },
-    /// Ask the server to live with less, and then the API server.
-    Shrink {
-        /// The size.
-        to: u64,
-    },
-    /// Replace the pod by one of this size, wherever there is room for it.
-    Move {
-        /// The size.
-        to: u64,
-    },
-}
-
-/// Why a size is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Why {
-    /// The server needs it.
-    Need,
-    /// The server was killed for want of memory.
-    Killed,
-    /// A new pod gets what the one before had.
-    Restored,
-    /// The tier's or the AtSign's default is more than it has.
-    Default,
-    /// What was asked for does not fit, this may.
-    LessFits,
-    /// What was asked for failed, this is what it has.
-    TakenBack,
-    /// It was moved to where there is room.
-    Moved,
-    /// No node has room for more.
-    NoNode,
-    /// It needs less.
-    LessNeeded,
-}
-
-impl Why {
-    /// For metrics.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Need => "need",
-            Self::Killed => "killed",
-            Self::Restored => "restored",
-            Self::Default => "default",
-            Self::LessFits => "less_fits",
-            Self::TakenBack => "taken_back",
-            Self::Moved => "moved",
-            Self::NoNode => "no_node",
-            Self::LessNeeded => "less_needed",
-        }
-    }
-}
-
-/// A size that cannot be had.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Blocked {
-    /// The size: larger than what the server has where growing is blocked, smaller where shrinking is.
-    pub size: u64,
-    /// One word, for the condition.
-    pub reason: &'static str,
-    /// What to do about it.
-    pub message: String,
-    /// When to try again; `None`: not with this pod.
-    pub until: Option<Timestamp>,
-}
-
-/// What comes next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Next {
-    /// What to do now.
-    pub act: Option<Act>,
-    /// When to look again though nothing was heard.
-    pub again: Option<Timestamp>,
-    /// What the memory should be.
-    pub decided: Decided,
-}
-
 /// What is known of one server's memory.
 #[derive(Clone, Debug)]
 pub struct Sizing {
@@ -123,8 +38,9 @@ pub struct Sizing {
     sent: Option<(u64, Timestamp)>,
     /// Decreases that failed since it has the memory that it has.
     failures: u8,
-    /// When the pod, that no node takes, was made smaller.
-    returned: Option<Timestamp>,
+    /// When the pod was first seen with the memory that it has: the scheduler is given time for that, also where an operator
+    /// before this one made it smaller.
+    sized: Timestamp,
 }
 
 impl Sizing {
@@ -137,7 +53,7 @@ impl Sizing {
             killed: None,
             sent: None,
             failures: 0,
-            returned: None,
+            sized: Timestamp::UNIX_EPOCH,
         }
     }
 
@@ -185,8 +101,7 @@ impl Sizing {
         match why {
             Why::Need | Why::Killed | Why::Restored | Why::Default => self.history.grown = Some(now),
             Why::LessNeeded => self.history.shrunk = Some(now),
-            Why::LessFits | Why::TakenBack | Why::Moved => {}
-            Why::NoNode => self.returned = Some(now),
+            Why::LessFits | Why::TakenBack | Why::Moved | Why::NoNode => {}
         }
     }
 
@@ -243,12 +158,12 @@ impl Sizing {
             self.pod = Some(pod.uid.clone());
             self.blocked = None;
             self.sent = None;
-            self.returned = None;
             // What happened before anybody looked was dealt with then, or happens again.
             self.killed = pod.killed;
         }
-        if self.history.current != pod.limit() {
+        if !known || self.history.current != pod.limit() {
             self.history.current = pod.limit();
+            self.sized = now;
             self.failures = 0;
         }
         if pod.killed > self.killed {
@@ -337,7 +252,7 @@ impl Sizing {
         now: Timestamp,
     ) -> (Option<Act>, Option<Timestamp>) {
         let Some(to) = moves.way_back(pod.moved, pod.requested, limits.default) else { return (None, None) };
-        let since = self.returned.map_or(unscheduled.since, |returned| returned.max(unscheduled.since));
+        let since = self.sized.max(unscheduled.since);
         if let Some(due) = since.checked_add(policy.unschedulable_after).ok().filter(|due| *due > now) {
             return (None, Some(due));
         }
@@ -453,5 +368,57 @@ impl Sizing {
             _ => message,
         };
         self.blocked = Some(Blocked { size, reason, message, until });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::moving::Move;
+
+    const MIB: u64 = 1 << 20;
+    const LIMITS: Limits = Limits { default: 6 * MIB, cap: 24 * MIB };
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_000_000 + seconds).expect("a time")
+    }
+
+    /// The pod of a move from 8Mi, for which no node has had room since the beginning.
+    fn waiting(requested: u64) -> PodView {
+        let unscheduled = Unscheduled { since: at(0), message: "0/1 nodes are available".to_owned() };
+        PodView {
+            name: "alice-1".to_owned(),
+            uid: "u".to_owned(),
+            created: at(0),
+            node: None,
+            ip: None,
+            requested,
+            started: false,
+            actual: None,
+            resize: None,
+            killed: None,
+            moved: Some(at(0).as_millisecond()),
+            unscheduled: Some(unscheduled),
+        }
+    }
+
+    #[test]
+    fn a_pod_that_no_node_takes_gets_smaller_step_by_step_and_each_size_gets_its_time() {
+        let policy = Policy::standard();
+        let patience = policy.unschedulable_after.as_secs();
+        let moves = Moves { allowed: true, last: Some(Move::new(8 * MIB, 12 * MIB, "n", at(0))) };
+        let smaller = |to| Some(Act::Resize { to, why: Why::NoNode });
+        let mut sizing = Sizing::new(policy.shrink_window);
+        let mut act = |pod: &PodView, seconds| sizing.next(pod, LIMITS, &moves, &policy, at(seconds)).act;
+        assert_eq!(act(&waiting(12 * MIB), 0), None);
+        assert_eq!(act(&waiting(12 * MIB), patience), smaller(8 * MIB));
+        assert_eq!(act(&waiting(8 * MIB), patience + 1), None, "the scheduler has not looked at it yet");
+        assert_eq!(act(&waiting(8 * MIB), 2 * patience + 1), smaller(6 * MIB));
+
+        // Whoever is operator since a moment ago does not know when it got smaller.
+        let mut sizing = Sizing::new(policy.shrink_window);
+        let mut act = |pod: &PodView, seconds| sizing.next(pod, LIMITS, &moves, &policy, at(seconds)).act;
+        assert_eq!(act(&waiting(8 * MIB), patience + 1), None);
+        assert_eq!(act(&waiting(8 * MIB), 2 * patience + 1), smaller(6 * MIB));
     }
 }
