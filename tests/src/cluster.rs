@@ -7,6 +7,7 @@ pub mod certificates;
 pub mod gateway;
 pub mod house;
 pub mod memory;
+pub mod release;
 pub mod sdk;
 
 use std::io::Write as _;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use atsign_tests::client::Client;
 use atsign_tests::cluster::house::{DIRECTORY, House};
+use atsign_tests::cluster::release::Upgraded;
 use atsign_tests::cluster::sdk::{sdk, sdk_of, secret_file};
 use atsign_tests::cluster::{Namespace, eventually, operator_ca};
 use serde_json::json;
@@ -16,6 +17,10 @@ use serde_json::json;
 const SOON: Duration = Duration::from_secs(20);
 /// What the router forwards, and where the server is.
 const PORT: u16 = 30064;
+/// The directory in the house: its port at the router, and at the machine.
+const DIRECTORY_PORTS: (u16, u16) = (64, 30065);
+/// How soon the node brings the directory the certificate for its new name.
+const CERTIFICATE: Duration = Duration::from_mins(2);
 
 /// As `ExternalDNS` does: makes the record of the name that a Service's annotations give, with the address that they give.
 /// Returns once the world knows `wanted`.
@@ -35,9 +40,20 @@ fn follow(namespace: &Namespace, house: &House, wanted: &str) -> Result<()> {
     })
 }
 
-/// The SDK on a phone without Wi-Fi.
+/// The SDK on a phone without Wi-Fi, which asks the world's directory.
 fn sdk_outside(house: &House, script: &str, home: &Path, arguments: &[&str]) -> Result<()> {
-    sdk_of(|python| house.outside(python), &house.trusted(), DIRECTORY, script, home, arguments)
+    sdk_outside_by(DIRECTORY, house, script, home, arguments)
+}
+
+/// The same with another directory.
+fn sdk_outside_by(
+    directory: (&str, &str),
+    house: &House,
+    script: &str,
+    home: &Path,
+    arguments: &[&str],
+) -> Result<()> {
+    sdk_of(|python| house.outside(python), &house.trusted(), directory, script, home, arguments)
 }
 
 /// What the server shows in the house.
@@ -46,9 +62,11 @@ fn certificate() -> Result<Vec<u8>> {
 }
 
 #[test]
-fn an_atsign_at_home_is_reached_from_the_world_and_from_the_sofa_and_follows_its_address() -> Result<()> {
+fn an_atsign_at_home_is_reached_from_the_world_and_from_the_sofa_follows_its_address_and_has_its_own_directory()
+-> Result<()> {
     let address = format!("alice.example.com:{PORT}");
-    let mut house = House::new(Ipv4Addr::new(203, 0, 113, 7), PORT, ("alice", &address))?;
+    let forwarded = [(PORT, PORT), DIRECTORY_PORTS];
+    let mut house = House::new(Ipv4Addr::new(203, 0, 113, 7), &forwarded, ("alice", &address))?;
     let namespace = Namespace::new("house")?;
     namespace.apply_file("examples/self-host/alice.yaml")?;
     namespace.wait_for("alice", "Ready", "True")?;
@@ -80,5 +98,12 @@ fn an_atsign_at_home_is_reached_from_the_world_and_from_the_sofa_and_follows_its
     assert_eq!(alice["status"]["address"], address);
     let after = (namespace.pod("alice")?["metadata"]["uid"].clone(), certificate()?);
     ensure!(before == after, "the server noticed something of the new address");
-    Ok(())
+
+    // The page's values of the chart: the house's own directory is asked by the world, too. The public one is not here.
+    let own = ("alice.example.com", &*DIRECTORY_PORTS.0.to_string());
+    ensure!(sdk_outside_by(own, &house, "login.py", home.path(), &["@alice"]).is_err(), "it was open before");
+    let _open = Upgraded::with("examples/self-host/values.yaml", "directory.upstream.address=")?;
+    eventually("the house's directory answers with a certificate for its name", CERTIFICATE, || {
+        sdk_outside_by(own, &house, "login.py", home.path(), &["@alice"])
+    })
 }

@@ -70,19 +70,21 @@ pub struct House {
 }
 
 impl House {
-    /// A router whose provider gave it an address, and which forwards a port of it to the same port of the machine. The
-    /// world's directory was told once where the atSign is.
-    pub fn new(outside: Ipv4Addr, port: u16, (name, address): (&str, &str)) -> Result<Self> {
+    /// A router whose provider gave it an address, and which forwards ports of it to ports of the machine. The world's
+    /// directory was told once where the atSign is.
+    pub fn new(outside: Ipv4Addr, forwarded: &[(u16, u16)], (name, address): (&str, &str)) -> Result<Self> {
         let (router, world, folder) = (Space::new()?, Space::new()?, tempfile::tempdir()?);
         let mut house = Self { router, world, servers: Vec::new(), folder, outside };
         house.lay_cables()?;
-        // As home routers do: what comes from outside to the forwarded port goes in, and what goes out has the router's
+        // As home routers do: what comes from outside to a forwarded port goes in, and what goes out has the router's
         // address. Who comes from inside by the outside address finds nobody: no hairpin NAT.
+        let forwarded = forwarded.iter().map(|(port, to)| format!("{port} : {MACHINE} . {to}"));
+        let forwarded = forwarded.collect::<Vec<_>>().join(", ");
         house.write(
             "nat",
             &format!(
                 "table ip nat {{\n \
-                 chain in {{ type nat hook prerouting priority dstnat; iifname wan fib daddr type local tcp dport {port} dnat to {MACHINE}; }}\n \
+                 chain in {{ type nat hook prerouting priority dstnat; iifname wan fib daddr type local dnat to tcp dport map {{ {forwarded} }}; }}\n \
                  chain out {{ type nat hook postrouting priority srcnat; oifname wan masquerade; }}\n}}\n"
             ),
         )?;
