@@ -170,6 +170,27 @@ fn killed(status: &ContainerStatus) -> Option<Timestamp> {
 }
 
 #[cfg(test)]
+impl PodView {
+    /// A server's pod that runs with what it asks for.
+    pub(super) fn running(limit: u64, created: Timestamp) -> Self {
+        Self {
+            name: "alice-1".to_owned(),
+            uid: "u".to_owned(),
+            created,
+            node: None,
+            ip: None,
+            requested: limit,
+            started: true,
+            actual: Some(limit),
+            resize: None,
+            killed: None,
+            moved: None,
+            unscheduled: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::{Value, json};

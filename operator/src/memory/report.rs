@@ -218,25 +218,8 @@ mod tests {
         Timestamp::from_second(second).expect("a time")
     }
 
-    fn pod(limit: u64) -> PodView {
-        PodView {
-            name: "alice-1".to_owned(),
-            uid: "u".to_owned(),
-            created: at(0),
-            node: None,
-            ip: None,
-            requested: limit,
-            started: true,
-            actual: Some(limit),
-            resize: None,
-            killed: None,
-            moved: None,
-            unscheduled: None,
-        }
-    }
-
     fn said(limit: u64, anon: u64, beyond: Option<u64>, previous: &Said) -> Said {
-        let (pod, usage) = (pod(limit), Usage { anon, ..Usage::default() });
+        let (pod, usage) = (PodView::running(limit, at(0)), Usage { anon, ..Usage::default() });
         let decided = Decided {
             decision: super::super::decide::Decision::Stay,
             recommended: limit,

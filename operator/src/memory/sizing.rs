@@ -387,18 +387,11 @@ mod tests {
     fn waiting(requested: u64) -> PodView {
         let unscheduled = Unscheduled { since: at(0), message: "0/1 nodes are available".to_owned() };
         PodView {
-            name: "alice-1".to_owned(),
-            uid: "u".to_owned(),
-            created: at(0),
-            node: None,
-            ip: None,
-            requested,
             started: false,
             actual: None,
-            resize: None,
-            killed: None,
             moved: Some(at(0).as_millisecond()),
             unscheduled: Some(unscheduled),
+            ..PodView::running(requested, at(0))
         }
     }
 
