@@ -226,6 +226,11 @@ fn after_sigterm_it_is_unready_and_answers_until_it_has_drained() {
 }
 
 #[test]
+fn a_log_that_nobody_reads_does_not_end_it() {
+    assert_eq!(Directory::unread(), Some(0));
+}
+
+#[test]
 fn a_file_with_bad_lines_is_refused_at_start_with_their_numbers() {
     let (code, log) = Directory::refused("alice a:1\nbob\ncarol c\n");
     assert_eq!(code, Some(1));

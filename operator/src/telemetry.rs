@@ -11,6 +11,8 @@ pub fn start() {
         .flatten_event(true)
         .with_current_span(true)
         .with_span_list(false)
+        // It would tell of a log that nobody reads on standard error, which nobody reads either: and that is a panic.
+        .log_internal_errors(false)
         .with_env_filter(filter)
         .init();
 }

@@ -105,6 +105,25 @@ impl Directory {
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// The exit code of a directory that is told to end after nobody reads any more what it says.
+    pub(crate) fn unread() -> Option<i32> {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("addresses"), "").expect("write");
+        Authority::new().write(folder.path());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_atsign-directory"));
+        let mut child = command_on_loopback(command.args(["--file", "addresses"]), folder.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut first = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut first).expect("a line");
+        assert!(first.contains("the directory is up"), "{first}");
+        drop(child.stderr.take());
+        terminate(&child);
+        child.wait().expect("it ends").code()
+    }
+
     fn start(folder: tempfile::TempDir, command: &mut Command) -> Self {
         let authority = Authority::new();
         authority.write(folder.path());
@@ -218,8 +237,7 @@ impl Directory {
 
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+        terminate(&self.child);
     }
 
     /// Waits for its end and returns the exit code.
@@ -233,6 +251,10 @@ impl Drop for Directory {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn terminate(child: &Child) {
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill").success());
 }
 
 fn command_on_loopback<'a>(command: &'a mut Command, folder: &Path) -> &'a mut Command {
