@@ -8,7 +8,8 @@ use kube::Client;
 use kube::core::DeserializeGuard;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::Store;
-use kube::runtime::reflector::store::WriterDropped;
+use kube::runtime::watcher::Event;
+use tokio::sync::watch;
 
 use crate::authority::Authority;
 use crate::backoff::Backoff;
@@ -34,16 +35,28 @@ pub struct Stores {
     pub tiers: Store<GuardedTier>,
     /// `StorageClass`es.
     pub storage_classes: Store<StorageClass>,
+    /// How many watches have not told yet what there is.
+    pub unknown: watch::Sender<usize>,
 }
 
 impl Stores {
-    /// Returns once every store was filled: who reconciles before could give one atSign to two, or miss a class.
-    pub async fn ready(&self) -> Result<(), WriterDropped> {
-        for store in &self.at_signs {
-            store.wait_until_ready().await?;
+    /// Returns once every watch has told what there is: who reconciles before could give one atSign to two, or miss a
+    /// tier. (A store of kube's can be waited for by one only.)
+    pub async fn filled(&self) {
+        // The sender is here.
+        let _ = self.unknown.subscribe().wait_for(|unknown| *unknown == 0).await;
+    }
+
+    /// Notes of a watch when it has told what there is.
+    pub fn fills<K>(&self) -> impl FnMut(&Event<K>) + use<K> {
+        let mut unknown = Some(self.unknown.clone());
+        move |event| {
+            if let Event::InitDone = event
+                && let Some(unknown) = unknown.take()
+            {
+                unknown.send_modify(|unknown| *unknown -= 1);
+            }
         }
-        self.tiers.wait_until_ready().await?;
-        self.storage_classes.wait_until_ready().await
     }
 
     /// Every AtSign that can be read.

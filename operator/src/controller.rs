@@ -24,6 +24,7 @@ use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt as _, controller, watcher};
 use kube::{Client, Resource, ResourceExt as _};
+use tokio::sync::watch;
 
 use crate::authority::Authority;
 use crate::context::{Context, GuardedAtSign, GuardedTier, Stores};
@@ -65,7 +66,9 @@ pub async fn run(
     let (classes, class_writers) = stores::<StorageClass>(scopes.len());
     // What belongs to no namespace is in each of them; the first is read.
     let (tiers, storage_classes) = (tiers[0].clone(), classes[0].clone());
-    let stores = Stores { at_signs, tiers, storage_classes };
+    // AtSigns, tiers and classes of each scope.
+    let unknown = watch::Sender::new(3 * scopes.len());
+    let stores = Stores { at_signs, tiers, storage_classes, unknown };
     let context = Arc::new(Context::new(client, options, stores, metrics, authority));
     let writers = writers.into_iter().zip(tier_writers).zip(class_writers);
     let controllers = scopes.into_iter().zip(writers).enumerate().map(
@@ -82,7 +85,18 @@ pub async fn run(
             () = stop.clone() => {}
         }
     };
-    tokio::join!(futures::future::join_all(controllers), chores);
+    // A controller that is told to end before it knows what there is waits for that for ever, and nothing is under way.
+    let nothing_begun = async {
+        tokio::select! {
+            biased;
+            () = context.stores.filled() => std::future::pending().await,
+            () = stop.clone() => {}
+        }
+    };
+    tokio::select! {
+        _ = async { tokio::join!(futures::future::join_all(controllers), chores) } => {}
+        () = nothing_begun => {}
+    }
 }
 
 /// A store for each scope.
@@ -114,16 +128,19 @@ impl Scope {
             .default_backoff()
             .modify(prune)
             .reflect(writers.at_signs)
+            .inspect_ok(context.stores.fills())
             .touched_objects();
         let tiers = watcher(Api::<GuardedTier>::all(client.clone()), watcher::Config::default())
             .default_backoff()
             .modify(prune)
             .reflect(writers.tiers)
+            .inspect_ok(context.stores.fills())
             .touched_objects();
         let classes = watcher(Api::<StorageClass>::all(client.clone()), watcher::Config::default())
             .default_backoff()
             .modify(prune)
             .reflect(writers.storage_classes)
+            .inspect_ok(context.stores.fills())
             .touched_objects();
         let (of_tier, of_class, of_secret, of_rival) =
             (self.at_signs.clone(), self.at_signs.clone(), self.at_signs.clone(), context.stores.clone());

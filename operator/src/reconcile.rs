@@ -66,6 +66,8 @@ pub async fn reconcile(object: Arc<GuardedAtSign>, context: Arc<Context>) -> Res
     let (namespace, name) = (object.meta().namespace.clone().unwrap_or_default(), object.name_any());
     let span = tracing::info_span!("reconcile", kind = "AtSign", namespace, name);
     async {
+        // The controller waits for the AtSigns of its own namespace only.
+        context.stores.filled().await;
         let started = Instant::now();
         let result = match &object.0 {
             Ok(_) => Box::pin(pass(&context, &namespace, &name)).await,

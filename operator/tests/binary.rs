@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use atsign_tests::apiserver::ApiServer;
@@ -26,22 +26,13 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 #[test]
-fn it_leads_answers_and_hands_its_lease_back_on_sigterm() {
+fn it_leads_answers_and_hands_its_lease_back_on_sigterm_also_where_nobody_reads_its_log() {
     let server = ApiServer::start().expect("start etcd and kube-apiserver");
     server.install_crds().expect("install the CRDs");
     let [port] = ports::free().expect("a port");
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let mut operator = Command::new(env!("CARGO_BIN_EXE_atsign-operator"))
-        .args(["--namespace", "default", "--identity", "it", "--metrics-listen", &address.to_string()])
-        .args(["--metering-listen", "127.0.0.1:0"])
-        .env("KUBECONFIG", &server.kubeconfig)
-        .env_remove("RUST_LOG")
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("start the operator");
-    until("it leads", || {
-        get(address, "/metrics").is_some_and(|metrics| metrics.contains("atsign_operator_lease_holder 1"))
-    });
+    let mut operator = start(&server, address);
+    until("it leads", || leads(address));
     assert!(get(address, "/healthz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200")));
     assert!(get(address, "/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200")));
     assert!(get(address, "/else").is_some_and(|answer| answer.starts_with("HTTP/1.1 404")));
@@ -56,8 +47,7 @@ fn it_leads_answers_and_hands_its_lease_back_on_sigterm() {
             .is_ok_and(|it| it == "NoStorageClass")
     });
 
-    let kill = Command::new("kill").args(["-TERM", &operator.id().to_string()]).status().expect("run kill");
-    assert!(kill.success());
+    terminate(&operator);
     until("it ends", || operator.try_wait().expect("wait").is_some());
     assert!(operator.wait().expect("wait").success());
     let holder =
@@ -68,4 +58,33 @@ fn it_leads_answers_and_hands_its_lease_back_on_sigterm() {
         let line = line.expect("a line");
         assert!(serde_json::from_str::<Value>(&line).is_ok_and(|line| line["level"].is_string()), "{line}");
     }
+
+    // Nobody reads what the next one says.
+    let mut unread = start(&server, address);
+    drop((unread.stdout.take(), unread.stderr.take()));
+    until("it leads", || leads(address));
+    terminate(&unread);
+    until("it ends", || unread.try_wait().expect("wait").is_some());
+    assert!(unread.wait().expect("wait").success());
+}
+
+fn start(server: &ApiServer, address: SocketAddr) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_atsign-operator"))
+        .args(["--namespace", "default", "--identity", "it", "--metrics-listen", &address.to_string()])
+        .args(["--metering-listen", "127.0.0.1:0"])
+        .env("KUBECONFIG", &server.kubeconfig)
+        .env_remove("RUST_LOG")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("start the operator")
+}
+
+fn leads(address: SocketAddr) -> bool {
+    get(address, "/metrics").is_some_and(|metrics| metrics.contains("atsign_operator_lease_holder 1"))
+}
+
+fn terminate(operator: &Child) {
+    let kill = Command::new("kill").args(["-TERM", &operator.id().to_string()]).status().expect("run kill");
+    assert!(kill.success());
 }

@@ -4,6 +4,7 @@ mod cluster;
 
 use std::time::Duration;
 
+use cluster::faults::Faults;
 use cluster::{PATIENCE, World};
 use serde_json::{Value, json};
 
@@ -77,6 +78,21 @@ async fn an_unchanged_atsign_is_reconciled_without_a_write() {
     assert_eq!(second.faults.log(), Vec::<String>::new());
     assert_eq!(world.versions().await, versions);
     second.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_is_made_before_every_watched_namespace_is_known() {
+    let (world, other) = (World::new().await, World::new().await);
+    other.apply("AtSign", "first", json!({"spec": {"atSign": "@Dora"}})).await;
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    world.apply("AtSign", "second", json!({"spec": {"atSign": "@dora"}})).await;
+    let late = format!("/apis/atsign.dev/v1/namespaces/{}/atsigns", other.namespace);
+    let operator =
+        world.operator_as(Faults::late(late), &["--watch-namespace", other.namespace.as_str()]).await;
+    world.until("second", "False", "AtSignTaken").await;
+    let made = operator.faults.log();
+    assert!(!made.iter().any(|write| write.contains("deployments/second")), "{made:#?}");
+    operator.stop().await;
 }
 
 #[tokio::test]

@@ -1,13 +1,17 @@
-//! A layer under the operator's client that counts its writes and stops the operator at one of them.
+//! A layer under the operator's client that counts its writes, stops the operator at one of them, and holds reads up.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use atsign_operator::client::{is_write, resource};
 use futures::future::BoxFuture;
 use http::Request;
 use tower::{BoxError, Layer, Service};
+
+/// How late reads come that are held up.
+const LATE: Duration = Duration::from_secs(5);
 
 /// Where the operator stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +26,7 @@ pub enum Stop {
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     stop: Option<Stop>,
+    late: Option<String>,
     writes: Arc<AtomicUsize>,
     stopped: Arc<AtomicBool>,
     log: Arc<Mutex<Vec<String>>>,
@@ -30,6 +35,11 @@ pub struct Faults {
 impl Faults {
     pub fn at(stop: Stop) -> Self {
         Self { stop: Some(stop), ..Self::default() }
+    }
+
+    /// What is read below this path comes seconds late.
+    pub fn late(path: String) -> Self {
+        Self { late: Some(path), ..Self::default() }
     }
 
     /// How many writes were sent.
@@ -88,8 +98,14 @@ where
             return Box::pin(async { Err("the operator is stopped".into()) });
         }
         if !is_write(request.method()) {
+            let late = self.faults.late.as_ref().is_some_and(|path| request.uri().path().starts_with(path));
             let answer = self.inner.call(request);
-            return Box::pin(async move { answer.await.map_err(Into::into) });
+            return Box::pin(async move {
+                if late {
+                    tokio::time::sleep(LATE).await;
+                }
+                answer.await.map_err(Into::into)
+            });
         }
         let number = self.faults.writes.fetch_add(1, Ordering::SeqCst);
         let what =
