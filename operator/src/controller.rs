@@ -45,6 +45,8 @@ const AUTHORITY_PERIOD: Duration = Duration::from_mins(10);
 const LOOK_FOR_KINDS: Duration = Duration::from_mins(1);
 /// Secrets that hold a certificate, by what they say of themselves.
 const CERTIFICATES: &str = "type=kubernetes.io/tls";
+/// How long it may take until all that is watched is known.
+const UNKNOWN: Duration = Duration::from_secs(30);
 /// How often AtSigns are counted.
 const COUNT_PERIOD: Duration = Duration::from_secs(15);
 
@@ -89,7 +91,7 @@ pub async fn run(
     let nothing_begun = async {
         tokio::select! {
             biased;
-            () = context.stores.filled() => std::future::pending().await,
+            () = filled(&context.stores) => std::future::pending().await,
             () = stop.clone() => {}
         }
     };
@@ -352,6 +354,17 @@ fn settle<E: std::error::Error>(context: &Context, result: Settled<E>) {
             tracing::warn!(%error, "a watch was interrupted, it is started again");
         }
         Err(error @ controller::Error::RunnerError(_)) => tracing::error!(%error, "the controller failed"),
+    }
+}
+
+/// Returns once every watch has told what there is. Until then nobody is served, so who looks for the reason finds it.
+async fn filled(stores: &Stores) {
+    while tokio::time::timeout(UNKNOWN, stores.filled()).await.is_err() {
+        let watches = *stores.unknown.borrow();
+        tracing::warn!(
+            watches,
+            "nothing is reconciled yet: so many watches of AtSigns, tiers or storage classes have not told what there is; each says why when it is interrupted"
+        );
     }
 }
 
