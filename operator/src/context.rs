@@ -26,15 +26,32 @@ pub type GuardedAtSign = DeserializeGuard<AtSign>;
 /// A tier as the watch gives it.
 pub type GuardedTier = DeserializeGuard<AtSignTier>;
 
+/// The objects that the watches of one namespace keep, or of all. What belongs to no namespace is in each, so that who is
+/// woken by its watch finds it.
+#[derive(Clone)]
+pub struct Scope {
+    /// The namespace; none for all.
+    pub namespace: Option<String>,
+    /// Its AtSigns.
+    pub at_signs: Store<GuardedAtSign>,
+    /// All tiers.
+    pub tiers: Store<GuardedTier>,
+    /// All `StorageClass`es.
+    pub storage_classes: Store<StorageClass>,
+}
+
+impl Scope {
+    /// Whether AtSigns of this namespace are in it.
+    pub fn is_of(&self, namespace: &str) -> bool {
+        self.namespace.as_deref().is_none_or(|own| own == namespace)
+    }
+}
+
 /// The objects that the watches keep, pruned of what is not needed.
 #[derive(Clone)]
 pub struct Stores {
-    /// AtSigns, one store for each watched namespace, or one for all.
-    pub at_signs: Vec<Store<GuardedAtSign>>,
-    /// Tiers.
-    pub tiers: Store<GuardedTier>,
-    /// `StorageClass`es.
-    pub storage_classes: Store<StorageClass>,
+    /// Of each watched namespace, or one for all.
+    pub scopes: Vec<Scope>,
     /// How many watches have not told yet what there is.
     pub unknown: watch::Sender<usize>,
 }
@@ -61,17 +78,22 @@ impl Stores {
 
     /// Every AtSign that can be read.
     pub fn at_signs(&self) -> impl Iterator<Item = Arc<GuardedAtSign>> {
-        self.at_signs.iter().flat_map(Store::state)
+        self.scopes.iter().flat_map(|scope| scope.at_signs.state())
     }
 
-    /// Every tier that can be read.
-    pub fn tiers(&self) -> Vec<AtSignTier> {
-        self.tiers.state().iter().filter_map(|tier| tier.0.clone().ok()).collect()
+    /// Every tier that can be read, as it is known where this namespace is watched.
+    pub fn tiers(&self, namespace: &str) -> Vec<AtSignTier> {
+        let tiers = self.of(namespace).map(|scope| scope.tiers.state()).unwrap_or_default();
+        tiers.iter().filter_map(|tier| tier.0.clone().ok()).collect()
     }
 
-    /// Every `StorageClass`.
-    pub fn storage_classes(&self) -> Vec<Arc<StorageClass>> {
-        self.storage_classes.state()
+    /// Every `StorageClass`, as it is known there.
+    pub fn storage_classes(&self, namespace: &str) -> Vec<Arc<StorageClass>> {
+        self.of(namespace).map(|scope| scope.storage_classes.state()).unwrap_or_default()
+    }
+
+    fn of(&self, namespace: &str) -> Option<&Scope> {
+        self.scopes.iter().find(|scope| scope.is_of(namespace))
     }
 }
 

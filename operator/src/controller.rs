@@ -1,7 +1,7 @@
 //! What is watched, and what wakes whom. Watches keep as little as they can: children as metadata, by label, and no
 //! managed fields, which are four fifths of an object's memory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ use kube::{Client, Resource, ResourceExt as _};
 use tokio::sync::watch;
 
 use crate::authority::Authority;
-use crate::context::{Context, GuardedAtSign, GuardedTier, Stores};
+use crate::context::{Context, GuardedAtSign, GuardedTier, Scope, Stores};
 use crate::dereference::extension::{Extension, Kind};
 use crate::gateways::{self, Gateways};
 use crate::memory::fleet::PodFeed;
@@ -59,27 +59,20 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send + 'static,
 ) {
     let stop: Shared<BoxFuture<'static, ()>> = stop.boxed().shared();
-    let scopes: Vec<Option<String>> = match options.watch_namespaces.as_slice() {
-        [] => vec![None],
+    // One that is named twice is watched once: nobody reconciles an AtSign beside another.
+    let namespaces: BTreeSet<Option<String>> = match options.watch_namespaces.as_slice() {
+        [] => BTreeSet::from([None]),
         namespaces => namespaces.iter().cloned().map(Some).collect(),
     };
-    let (at_signs, writers) = stores::<GuardedAtSign>(scopes.len());
-    let (tiers, tier_writers) = stores::<GuardedTier>(scopes.len());
-    let (classes, class_writers) = stores::<StorageClass>(scopes.len());
-    // What belongs to no namespace is in each of them; the first is read.
-    let (tiers, storage_classes) = (tiers[0].clone(), classes[0].clone());
-    // AtSigns, tiers and classes of each scope.
+    let (scopes, writers): (Vec<_>, Vec<_>) = namespaces.into_iter().map(scope).unzip();
+    // AtSigns, tiers and classes of each.
     let unknown = watch::Sender::new(3 * scopes.len());
-    let stores = Stores { at_signs, tiers, storage_classes, unknown };
+    let stores = Stores { scopes: scopes.clone(), unknown };
     let context = Arc::new(Context::new(client, options, stores, metrics, authority));
-    let writers = writers.into_iter().zip(tier_writers).zip(class_writers);
-    let controllers = scopes.into_iter().zip(writers).enumerate().map(
-        |(index, (namespace, ((at_signs, tiers), storage_classes)))| {
-            let scope = Scope { namespace, at_signs: context.stores.at_signs[index].clone() };
-            let writers = Writers { at_signs, tiers, storage_classes };
-            scope.run(writers, context.clone(), stop.clone())
-        },
-    );
+    let controllers = scopes
+        .into_iter()
+        .zip(writers)
+        .map(|(scope, writers)| control(scope, writers, context.clone(), stop.clone()));
     let chores = async {
         tokio::select! {
             () = keep_authority(&context) => {}
@@ -101,20 +94,6 @@ pub async fn run(
     }
 }
 
-/// A store for each scope.
-fn stores<K>(scopes: usize) -> (Vec<Store<K>>, Vec<Writer<K>>)
-where
-    K: Resource<DynamicType = ()> + Clone + 'static,
-{
-    (0..scopes).map(|_| reflector::store()).unzip()
-}
-
-/// One watched namespace, or all.
-struct Scope {
-    namespace: Option<String>,
-    at_signs: Store<GuardedAtSign>,
-}
-
 /// What fills the stores of a scope.
 struct Writers {
     at_signs: Writer<GuardedAtSign>,
@@ -122,82 +101,92 @@ struct Writers {
     storage_classes: Writer<StorageClass>,
 }
 
-impl Scope {
-    async fn run(self, writers: Writers, context: Arc<Context>, stop: Shared<BoxFuture<'static, ()>>) {
-        let client = &context.client;
-        let children = watcher::Config::default().labels(names::MANAGED);
-        let at_signs = watcher(self.api::<GuardedAtSign>(client), watcher::Config::default())
-            .default_backoff()
-            .modify(prune)
-            .reflect(writers.at_signs)
-            .inspect_ok(context.stores.fills())
-            .touched_objects();
-        let tiers = watcher(Api::<GuardedTier>::all(client.clone()), watcher::Config::default())
-            .default_backoff()
-            .modify(prune)
-            .reflect(writers.tiers)
-            .inspect_ok(context.stores.fills())
-            .touched_objects();
-        let classes = watcher(Api::<StorageClass>::all(client.clone()), watcher::Config::default())
-            .default_backoff()
-            .modify(prune)
-            .reflect(writers.storage_classes)
-            .inspect_ok(context.stores.fills())
-            .touched_objects();
-        let (of_tier, of_class, of_secret, of_rival) =
-            (self.at_signs.clone(), self.at_signs.clone(), self.at_signs.clone(), context.stores.clone());
-        let rivals = watcher(self.api::<GuardedAtSign>(client), watcher::Config::default())
-            .default_backoff()
-            .modify(prune)
-            .touched_objects();
-        let mut feed = PodFeed::new(context.fleet.clone(), self.namespace.clone());
-        let pods = watcher(self.api::<Pod>(client), children.clone())
-            .default_backoff()
-            .inspect_ok(move |event| feed.take(event))
-            .touched_objects();
-        let routes = changed(|context| &context.routes, context.clone(), self.namespace.clone());
-        let certificates = changed(|context| &context.certificates, context.clone(), self.namespace.clone());
-        let gateways = behind_gateways(context.clone(), self.at_signs.clone());
-        let jobs: Api<PartialObjectMeta<Job>> = Api::namespaced(client.clone(), &context.options.namespace);
-        let config = Config::default().debounce(GATHER).concurrency(context.options.concurrency);
-        Controller::for_stream(at_signs, self.at_signs.clone())
-            .with_config(config)
-            .watches_stream(tiers, move |tier| served_by(&of_tier, &tier))
-            .watches_stream(classes, move |_| helped_by_a_class(&of_class))
-            .watches_stream(rivals, move |at_sign| rivals_of(&of_rival, &at_sign))
-            .owns(scoped::<Deployment>(client, self.namespace.as_deref()), children.clone())
-            .owns(scoped::<Service>(client, self.namespace.as_deref()), children.clone())
-            .owns(scoped::<Secret>(client, self.namespace.as_deref()), children.clone())
-            .owns(scoped::<ConfigMap>(client, self.namespace.as_deref()), children.clone())
-            .owns(scoped::<NetworkPolicy>(client, self.namespace.as_deref()), children.clone())
-            .watches(
-                scoped::<PartialObjectMeta<Secret>>(client, self.namespace.as_deref()),
-                watcher::Config::default().fields(CERTIFICATES).labels(names::OF_OTHERS),
-                move |secret| presented_by(&of_secret, &secret),
-            )
-            .watches(
-                scoped::<PartialObjectMeta<PersistentVolumeClaim>>(client, self.namespace.as_deref()),
-                children.clone(),
-                |claim| named_by_labels(&claim),
-            )
-            .reconcile_on(routes)
-            .reconcile_on(certificates)
-            .reconcile_on(gateways)
-            .watches_stream(pods, |pod| named_by_labels(&pod))
-            .watches(jobs, children, |job| named_by_labels(&job))
-            .reconcile_on(context.fleet.asks_of(self.namespace.clone()))
-            .graceful_shutdown_on(stop)
-            .run(reconcile, after_failure, context.clone())
-            .for_each(|result| {
-                settle(&context, result);
-                std::future::ready(())
-            })
-            .await;
-    }
+/// The stores of one watched namespace, or of all, and what fills them.
+fn scope(namespace: Option<String>) -> (Scope, Writers) {
+    let (at_signs, at_sign_writer) = reflector::store();
+    let (tiers, tier_writer) = reflector::store();
+    let (storage_classes, class_writer) = reflector::store();
+    let writers = Writers { at_signs: at_sign_writer, tiers: tier_writer, storage_classes: class_writer };
+    (Scope { namespace, at_signs, tiers, storage_classes }, writers)
+}
 
-    fn api<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(&self, client: &Client) -> Api<K> {
-        scoped(client, self.namespace.as_deref())
-    }
+/// Reconciles the AtSigns of a scope.
+async fn control(
+    scope: Scope,
+    writers: Writers,
+    context: Arc<Context>,
+    stop: Shared<BoxFuture<'static, ()>>,
+) {
+    let (namespace, known) = (scope.namespace.as_deref(), &scope.at_signs);
+    let client = &context.client;
+    let children = watcher::Config::default().labels(names::MANAGED);
+    let at_signs = watcher(scoped::<GuardedAtSign>(client, namespace), watcher::Config::default())
+        .default_backoff()
+        .modify(prune)
+        .reflect(writers.at_signs)
+        .inspect_ok(context.stores.fills())
+        .touched_objects();
+    let tiers = watcher(Api::<GuardedTier>::all(client.clone()), watcher::Config::default())
+        .default_backoff()
+        .modify(prune)
+        .reflect(writers.tiers)
+        .inspect_ok(context.stores.fills())
+        .touched_objects();
+    let classes = watcher(Api::<StorageClass>::all(client.clone()), watcher::Config::default())
+        .default_backoff()
+        .modify(prune)
+        .reflect(writers.storage_classes)
+        .inspect_ok(context.stores.fills())
+        .touched_objects();
+    let (of_tier, of_class, of_secret, of_rival) =
+        (known.clone(), known.clone(), known.clone(), context.clone());
+    let rivals = watcher(scoped::<GuardedAtSign>(client, namespace), watcher::Config::default())
+        .default_backoff()
+        .modify(prune)
+        .touched_objects();
+    let mut feed = PodFeed::new(context.fleet.clone(), scope.namespace.clone());
+    let pods = watcher(scoped::<Pod>(client, namespace), children.clone())
+        .default_backoff()
+        .inspect_ok(move |event| feed.take(event))
+        .touched_objects();
+    let routes = changed(|context| &context.routes, context.clone(), scope.namespace.clone());
+    let certificates = changed(|context| &context.certificates, context.clone(), scope.namespace.clone());
+    let gateways = behind_gateways(context.clone(), known.clone());
+    let jobs: Api<PartialObjectMeta<Job>> = Api::namespaced(client.clone(), &context.options.namespace);
+    let config = Config::default().debounce(GATHER).concurrency(context.options.concurrency);
+    Controller::for_stream(at_signs, known.clone())
+        .with_config(config)
+        .watches_stream(tiers, move |tier| served_by(&of_tier, &tier))
+        .watches_stream(classes, move |_| helped_by_a_class(&of_class))
+        .watches_stream(rivals, move |at_sign| wake_rivals(&of_rival, &at_sign))
+        .owns(scoped::<Deployment>(client, namespace), children.clone())
+        .owns(scoped::<Service>(client, namespace), children.clone())
+        .owns(scoped::<Secret>(client, namespace), children.clone())
+        .owns(scoped::<ConfigMap>(client, namespace), children.clone())
+        .owns(scoped::<NetworkPolicy>(client, namespace), children.clone())
+        .watches(
+            scoped::<PartialObjectMeta<Secret>>(client, namespace),
+            watcher::Config::default().fields(CERTIFICATES).labels(names::OF_OTHERS),
+            move |secret| presented_by(&of_secret, &secret),
+        )
+        .watches(
+            scoped::<PartialObjectMeta<PersistentVolumeClaim>>(client, namespace),
+            children.clone(),
+            |claim| named_by_labels(&claim),
+        )
+        .reconcile_on(routes)
+        .reconcile_on(certificates)
+        .reconcile_on(gateways)
+        .watches_stream(pods, |pod| named_by_labels(&pod))
+        .watches(jobs, children, |job| named_by_labels(&job))
+        .reconcile_on(context.fleet.asks_of(scope.namespace.clone()))
+        .graceful_shutdown_on(stop)
+        .run(reconcile, after_failure, context.clone())
+        .for_each(|result| {
+            settle(&context, &scope, result);
+            std::future::ready(())
+        })
+        .await;
 }
 
 fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
@@ -311,23 +300,18 @@ fn presented_by<K: Resource>(at_signs: &Store<GuardedAtSign>, secret: &K) -> Vec
     concerned.map(|at_sign| ObjectRef::from_obj(at_sign.as_ref())).collect()
 }
 
-/// The other AtSigns that claim the atSign of one that came or went.
-fn rivals_of(stores: &Stores, at_sign: &GuardedAtSign) -> Vec<ObjectRef<GuardedAtSign>> {
-    let Some(identity) = at_sign.0.as_ref().ok().and_then(crate::validate::identity) else {
-        return Vec::new();
-    };
+/// Wakes the other AtSigns that claim the atSign of one that came or went. They may be in another scope, so there is nobody
+/// for this scope's controller to wake by itself.
+fn wake_rivals(context: &Context, at_sign: &GuardedAtSign) -> Option<ObjectRef<GuardedAtSign>> {
+    let identity = at_sign.0.as_ref().ok().and_then(crate::validate::identity)?;
     let uid = at_sign.uid();
-    stores
-        .at_signs()
-        .filter(|other| {
-            other.uid() != uid
-                && other
-                    .0
-                    .as_ref()
-                    .is_ok_and(|other| crate::validate::identity(other).as_ref() == Some(&identity))
-        })
-        .map(|other| ObjectRef::from_obj(other.as_ref()))
-        .collect()
+    let claims = |other: &AtSign| crate::validate::identity(other).as_ref() == Some(&identity);
+    for other in context.stores.at_signs() {
+        if other.uid() != uid && other.0.as_ref().is_ok_and(claims) {
+            context.fleet.wake(&other.namespace().unwrap_or_default(), &other.name_any());
+        }
+    }
+    None
 }
 
 /// The AtSign that a child without owner reference belongs to.
@@ -340,12 +324,16 @@ fn named_by_labels<K: Resource>(child: &K) -> Option<ObjectRef<GuardedAtSign>> {
 type Settled<E> =
     Result<(ObjectRef<GuardedAtSign>, controller::Action), controller::Error<E, watcher::Error>>;
 
-fn settle<E: std::error::Error>(context: &Context, result: Settled<E>) {
+fn settle<E: std::error::Error>(context: &Context, scope: &Scope, result: Settled<E>) {
     match result {
         // Failures were noted where they happened.
         Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
         Err(controller::Error::ObjectNotFound(gone)) => {
             let namespace = gone.namespace.as_deref().unwrap_or_default();
+            // A storage Job may be of an AtSign in another scope.
+            if !scope.is_of(namespace) {
+                return;
+            }
             context.backoff.forget(namespace, &gone.name);
             context.patience.forget(namespace, &gone.name);
             context.fleet.forget(namespace, &gone.name);

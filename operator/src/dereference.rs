@@ -135,7 +135,7 @@ pub async fn dereference(context: &Context, at_sign: &AtSign) -> Result<Observed
         Some(bound) => read("the PersistentVolume", volumes.get_opt(&bound).await)?,
         None => None,
     };
-    let tiers = context.stores.tiers();
+    let tiers = context.stores.tiers(&namespace);
     let static_volume = if tiers.iter().any(has_export) || volume.as_ref().is_some_and(is_on_export) {
         read("the PersistentVolume", volumes.get_opt(&names::volume(&namespace, &name)).await)?
     } else {
@@ -161,7 +161,7 @@ pub async fn dereference(context: &Context, at_sign: &AtSign) -> Result<Observed
         activation: secret(activation.unwrap_or_else(|| names::activation(&name))).await?,
         admin: secret(names::admin(&name)).await?,
         tls: secret(tls.unwrap_or_else(|| names::tls(&name))).await?,
-        storage_classes: context.stores.storage_classes(),
+        storage_classes: context.stores.storage_classes(&namespace),
         storage_job: if tiers.iter().any(has_export) {
             let uid = at_sign.uid().unwrap_or_default();
             one("the storage Job", client, &context.options.namespace, &names::init_job(&uid)).await?

@@ -92,6 +92,9 @@ async fn nothing_is_made_before_every_watched_namespace_is_known() {
     world.until("second", "False", "AtSignTaken").await;
     let made = operator.faults.log();
     assert!(!made.iter().any(|write| write.contains("deployments/second")), "{made:#?}");
+
+    other.delete("AtSign", "first").await;
+    world.until("second", "True", "ServerReady").await;
     operator.stop().await;
 }
 

@@ -227,6 +227,11 @@ impl Fleet {
         kept.insert(key, Kept { post, task });
     }
 
+    /// Has an AtSign reconciled, in whatever namespace it is.
+    pub fn wake(&self, namespace: &str, name: &str) {
+        self.shared.reconcile(namespace, name);
+    }
+
     /// Keeps it no more: it is gone, or nothing of it may be touched.
     pub fn forget(&self, namespace: &str, name: &str) {
         let key = key(namespace, name);
