@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use atsign_crds::condition::{QUOTA_EXCEEDED, READY};
 use atsign_crds::name::PAUSED_ANNOTATION;
 use atsign_crds::{AtSign, AtSignStatus};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::runtime::controller::Action;
 use kube::{Resource as _, ResourceExt as _};
 use tracing::Instrument as _;
@@ -30,6 +30,11 @@ const REFUSED: Duration = Duration::from_secs(30);
 const WAITING: Duration = Duration::from_mins(1);
 /// How soon one that is over a limit is asked again what it uses: who deletes wants to see that it fits.
 const OVER_LIMIT: Duration = Duration::from_secs(30);
+/// How soon a new server with limits is asked again what it uses, until its owner has logged in: who tries what was sold to
+/// him wants to see it.
+const NEW: Duration = Duration::from_secs(20);
+/// How long a server is new.
+const NEW_FOR: SignedDuration = SignedDuration::from_mins(15);
 
 /// Why a pass failed: what will be tried again.
 #[derive(Debug, thiserror::Error)]
@@ -155,7 +160,7 @@ async fn serve(context: &Context, at_sign: &AtSign) -> Result<Action, Error> {
         passes(context, at_sign, reason)
     } else {
         context.patience.forget(&server.namespace, &server.name);
-        next_look(&status, context.options.resync)
+        next_look(&status, context.options.resync, now)
     };
     Ok(Action::requeue(jittered(wait)))
 }
@@ -166,14 +171,16 @@ fn passes(context: &Context, at_sign: &AtSign, reason: &str) -> Duration {
     context.patience.wait(&namespace, &at_sign.name_any(), at_sign.metadata.generation, reason)
 }
 
-fn next_look(status: &AtSignStatus, resync: Duration) -> Duration {
+fn next_look(status: &AtSignStatus, resync: Duration, now: Timestamp) -> Duration {
     let Some(ready) = status.conditions.iter().find(|condition| condition.type_ == READY) else {
         return WAITING;
     };
     if status.conditions.iter().any(|condition| condition.type_ == QUOTA_EXCEEDED) {
         return OVER_LIMIT.min(resync);
     }
+    let is_new = now.duration_since(ready.last_transition_time.0) < NEW_FOR;
     match (ready.status.as_str(), ready.reason.as_str()) {
+        ("True", _) if is_new && status.limits.is_some() && status.activated != Some(true) => NEW.min(resync),
         ("True", _) | (_, "Suspended") => resync,
         _ => WAITING,
     }
