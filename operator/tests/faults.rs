@@ -38,6 +38,8 @@ impl Story {
             let operator = world.operator().await;
             world.until("alice", "True", "ServerReady").await;
             world.until_bound("alice").await;
+            // The volume is Retain once the operator has seen that the claim is bound.
+            world.until_at_rest().await;
             operator.stop().await;
             world.delete("AtSign", "alice").await;
         }
