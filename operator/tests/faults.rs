@@ -9,7 +9,7 @@ use futures::StreamExt as _;
 use serde_json::{Value, json};
 
 /// A story that an operator lives through: what is applied before it starts, and what is true at its end.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Story {
     Create,
     CreateOnExport,
@@ -56,6 +56,10 @@ impl Story {
                 // By the garbage collector, once its owner is gone.
                 world.until_gone("Service", "alice").await;
                 world.until_gone("Secret", "alice-tls").await;
+                if self == Self::DeleteWithData {
+                    // By the volume's deleter, once its claim is gone.
+                    world.until_no_volumes().await;
+                }
             }
         }
         world.until_at_rest().await;

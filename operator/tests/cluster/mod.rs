@@ -240,6 +240,19 @@ impl World {
         }
     }
 
+    /// Waits until no claim of this world has a volume any more.
+    pub async fn until_no_volumes(&self) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let volumes = self.volumes().await;
+            if volumes.is_empty() {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "still there: {volumes:#?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Waits until a claim has its volume.
     pub async fn until_bound(&self, claim: &str) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
