@@ -4,11 +4,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use atsign_crds::{AtSign, AtSignTier};
 use k8s_openapi::api::storage::v1::StorageClass;
-use kube::Client;
 use kube::core::DeserializeGuard;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::Store;
 use kube::runtime::watcher::Event;
+use kube::{Client, ResourceExt as _};
 use tokio::sync::watch;
 
 use crate::authority::Authority;
@@ -20,6 +20,7 @@ use crate::names;
 use crate::options::Options;
 use crate::patience::Patience;
 use crate::usage::UsageCache;
+use crate::validate::identity;
 
 /// An AtSign as the watch gives it; one that is not as its schema says is an error in its place and stops nobody else.
 pub type GuardedAtSign = DeserializeGuard<AtSign>;
@@ -79,6 +80,15 @@ impl Stores {
     /// Every AtSign that can be read.
     pub fn at_signs(&self) -> impl Iterator<Item = Arc<GuardedAtSign>> {
         self.scopes.iter().flat_map(|scope| scope.at_signs.state())
+    }
+
+    /// The other AtSigns that claim the same atSign, wherever they are.
+    pub fn rivals_of(&self, at_sign: &AtSign) -> impl Iterator<Item = Arc<GuardedAtSign>> {
+        let (uid, identity) = (at_sign.uid(), identity(at_sign));
+        self.at_signs().filter(move |other| {
+            let claims = |other: &AtSign| identity.is_some() && self::identity(other) == identity;
+            other.uid() != uid && other.0.as_ref().is_ok_and(claims)
+        })
     }
 
     /// Every tier that can be read, as it is known where this namespace is watched.

@@ -120,30 +120,12 @@ async fn control(
     let (namespace, known) = (scope.namespace.as_deref(), &scope.at_signs);
     let client = &context.client;
     let children = watcher::Config::default().labels(names::MANAGED);
-    let at_signs = watcher(scoped::<GuardedAtSign>(client, namespace), watcher::Config::default())
-        .default_backoff()
-        .modify(prune)
-        .reflect(writers.at_signs)
-        .inspect_ok(context.stores.fills())
-        .touched_objects();
-    let tiers = watcher(Api::<GuardedTier>::all(client.clone()), watcher::Config::default())
-        .default_backoff()
-        .modify(prune)
-        .reflect(writers.tiers)
-        .inspect_ok(context.stores.fills())
-        .touched_objects();
-    let classes = watcher(Api::<StorageClass>::all(client.clone()), watcher::Config::default())
-        .default_backoff()
-        .modify(prune)
-        .reflect(writers.storage_classes)
-        .inspect_ok(context.stores.fills())
-        .touched_objects();
-    let (of_tier, of_class, of_secret, of_rival) =
-        (known.clone(), known.clone(), known.clone(), context.clone());
-    let rivals = watcher(scoped::<GuardedAtSign>(client, namespace), watcher::Config::default())
-        .default_backoff()
-        .modify(prune)
-        .touched_objects();
+    let of_rival = context.clone();
+    let at_signs = kept(scoped(client, namespace), writers.at_signs, &context.stores)
+        .inspect_ok(move |at_sign| wake_rivals(&of_rival, at_sign));
+    let tiers = kept(Api::all(client.clone()), writers.tiers, &context.stores);
+    let classes = kept(Api::all(client.clone()), writers.storage_classes, &context.stores);
+    let (of_tier, of_class, of_secret) = (known.clone(), known.clone(), known.clone());
     let mut feed = PodFeed::new(context.fleet.clone(), scope.namespace.clone());
     let pods = watcher(scoped::<Pod>(client, namespace), children.clone())
         .default_backoff()
@@ -158,7 +140,6 @@ async fn control(
         .with_config(config)
         .watches_stream(tiers, move |tier| served_by(&of_tier, &tier))
         .watches_stream(classes, move |_| helped_by_a_class(&of_class))
-        .watches_stream(rivals, move |at_sign| wake_rivals(&of_rival, &at_sign))
         .owns(scoped::<Deployment>(client, namespace), children.clone())
         .owns(scoped::<Service>(client, namespace), children.clone())
         .owns(scoped::<Secret>(client, namespace), children.clone())
@@ -187,6 +168,19 @@ async fn control(
             std::future::ready(())
         })
         .await;
+}
+
+/// The objects that a watch touches which fills a store.
+fn kept<K>(api: Api<K>, writer: Writer<K>, stores: &Stores) -> impl Stream<Item = watcher::Result<K>> + use<K>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+{
+    watcher(api, watcher::Config::default())
+        .default_backoff()
+        .modify(prune)
+        .reflect(writer)
+        .inspect_ok(stores.fills())
+        .touched_objects()
 }
 
 fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
@@ -300,18 +294,12 @@ fn presented_by<K: Resource>(at_signs: &Store<GuardedAtSign>, secret: &K) -> Vec
     concerned.map(|at_sign| ObjectRef::from_obj(at_sign.as_ref())).collect()
 }
 
-/// Wakes the other AtSigns that claim the atSign of one that came or went. They may be in another scope, so there is nobody
-/// for this scope's controller to wake by itself.
-fn wake_rivals(context: &Context, at_sign: &GuardedAtSign) -> Option<ObjectRef<GuardedAtSign>> {
-    let identity = at_sign.0.as_ref().ok().and_then(crate::validate::identity)?;
-    let uid = at_sign.uid();
-    let claims = |other: &AtSign| crate::validate::identity(other).as_ref() == Some(&identity);
-    for other in context.stores.at_signs() {
-        if other.uid() != uid && other.0.as_ref().is_ok_and(claims) {
-            context.fleet.wake(&other.namespace().unwrap_or_default(), &other.name_any());
-        }
+/// Wakes the other AtSigns that claim the atSign of one that came or went. They may be in another scope, whose controller
+/// this one cannot wake by itself.
+fn wake_rivals(context: &Context, at_sign: &GuardedAtSign) {
+    for rival in at_sign.0.iter().flat_map(|at_sign| context.stores.rivals_of(at_sign)) {
+        context.fleet.wake(&rival.namespace().unwrap_or_default(), &rival.name_any());
     }
-    None
 }
 
 /// The AtSign that a child without owner reference belongs to.

@@ -21,7 +21,7 @@ use kube::api::{Api, DynamicObject, ListParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt as _};
 
-use crate::context::{Context, Stores};
+use crate::context::{Context, GuardedAtSign, Stores};
 use crate::memory::moving::Move;
 use crate::names;
 
@@ -186,22 +186,14 @@ pub async fn pods(client: &Client, namespace: &str, name: &str) -> Result<Vec<Po
     Ok(read("the pods", api.list(&selector).await)?.items)
 }
 
-/// The other AtSigns that claim the same atSign, wherever they are.
+/// What of the AtSigns that claim the same atSign decides who keeps it.
 fn rivals(stores: &Stores, at_sign: &AtSign) -> Vec<Rival> {
-    let Some(identity) = crate::validate::identity(at_sign) else { return Vec::new() };
-    let uid = at_sign.uid();
-    stores
-        .at_signs()
-        .filter_map(|other| {
-            let other = other.0.as_ref().ok()?;
-            let same = other.uid() != uid && crate::validate::identity(other).as_ref() == Some(&identity);
-            same.then(|| Rival {
-                object: format!("{}/{}", other.namespace().unwrap_or_default(), other.name_any()),
-                created: other.creation_timestamp(),
-                uid: other.uid().unwrap_or_default(),
-            })
-        })
-        .collect()
+    let rival = |other: Arc<GuardedAtSign>| Rival {
+        object: format!("{}/{}", other.namespace().unwrap_or_default(), other.name_any()),
+        created: other.creation_timestamp(),
+        uid: other.uid().unwrap_or_default(),
+    };
+    stores.rivals_of(at_sign).map(rival).collect()
 }
 
 /// Names the limits that may be in force: they change with the AtSign and with its tier.
